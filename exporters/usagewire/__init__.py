@@ -1,0 +1,28 @@
+"""OpenTelemetry exporters that carry product-usage telemetry in the wire formats vendors document.
+
+Nothing is imported here; the few public names load at first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from usagewire.pipeline import configure, disable, flush
+
+    __version__: str
+
+__all__ = ["__version__", "configure", "disable", "flush"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        globals()[name] = found = version("usagewire")  # milliseconds, so asked once
+        return found
+    if name in __all__:
+        from usagewire import pipeline
+
+        return getattr(pipeline, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

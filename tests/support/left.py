@@ -1,0 +1,88 @@
+"""State folders as programs leave them: made by the real writer, for tests that need no program."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from usagewire import formats
+from usagewire.config import resolve
+from usagewire.pipeline.destination import Destination
+from usagewire.signals import Event, Point
+from usagewire.state import identity, lines, origin
+from usagewire.state.paths import Place, prepare
+from usagewire.state.segments import Writer
+
+NOWHERE = "http://127.0.0.1:9"
+"""An endpoint where nobody listens."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """A destination's folder, and the destination as the program remembered it."""
+
+    root: Path
+    destination: Destination
+
+    @property
+    def place(self) -> Place:
+        """Its folders."""
+        return self.destination.place
+
+    def writer(self) -> Writer:
+        """Another process of the program."""
+        stance = self.destination.consent({}).stance
+        return Writer(self.place, stance, queue_bytes=self.destination.settings["queue_bytes"])
+
+    def put(self, *events: Event, writer: Writer | None = None) -> Writer:
+        """Keep events; without a ``writer``, as a process that then ends."""
+        encode = self.destination.format.encode
+        assert encode is not None
+        items = [encode(event, self.destination.origin, self.destination.settings) for event in events]
+        used = writer or self.writer()
+        assert "kept" == used.put("events", [lines.item(item.data) for item in items if item is not None])
+        if writer is None:
+            used.close()
+        return used
+
+    def measure(self, *points: Point) -> None:
+        """Keep data points of a process that then ends."""
+        writer = self.writer()
+        assert "kept" == writer.put("metrics.signals", [lines.point(point) for point in points])
+        writer.close()
+
+    def lose(self, **losses: int) -> None:
+        """Count losses of a process that then ends."""
+        writer = self.writer()
+        for reason, count in losses.items():
+            writer.lose(reason, count)
+        writer.close()
+
+
+def leave(
+    root: Path,
+    events: int = 0,
+    *,
+    service: str = "shop",
+    name: str = "segment",
+    settings: Mapping[str, str] | None = None,
+) -> Left:
+    """The folder of a program that ended with ``events`` events waiting; ``settings`` were its keyword settings."""
+    fmt = formats.load("segment")
+    place = prepare(Place(root / service, name), {})
+    resolved = resolve(fmt, {"endpoint": NOWHERE, "write_key": "s3cret-key", **(settings or {})}, {})
+    assert () == resolved.faults
+    facts = origin.gather(service, {}, identity.load(place.service_dir), "session", time.time_ns(), environ={})
+    left = Left(root, Destination(place, fmt, resolved, facts))
+    left.destination.remember()
+    if events:
+        left.put(*make_events(events))
+    return left
+
+
+def make_events(count: int) -> Sequence[Event]:
+    """``count`` events with ids of their own."""
+    now = time.time_ns()
+    return [Event(f"event_{number}", now, f"{now + number:032x}", {"number": number}) for number in range(count)]
