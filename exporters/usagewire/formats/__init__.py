@@ -1,0 +1,115 @@
+"""The rooms: one module per documented wire format, each pure, each ending in one `FORMAT` constant.
+
+A format knows no SDK, clock, environment, file or network. Time, ids and randomness come in as values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Protocol
+
+from usagewire.signals import (
+    Event,
+    Item,
+    Origin,
+    Period,
+    Point,
+    Request,
+    Response,
+    Setting,
+    Settings,
+    Switch,
+    Verdict,
+)
+
+BUILT_IN = ("segment", "jetstream", "jina", "tts", "stone")
+"""Names of the formats that come with us; each is the module of the same name. Others come by entry point."""
+
+GROUP = "usagewire_format"
+"""Entry-point group for third-party formats: name → a `Format`."""
+
+
+class Pack(Protocol):
+    """Shape of `Format.pack`."""
+
+    def __call__(self, items: Sequence[Item], settings: Settings, now: int, attempt: int) -> tuple[Request, int]:
+        """As many items as one request may hold."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """One documented wire format."""
+
+    name: str
+    title: str
+    """The product and its document, for people."""
+    settings: tuple[Setting, ...]
+    """The format's own rows; the common ones are `usagewire.config.COMMON`."""
+    pack: Pack
+    """``(items, settings, now, attempt)`` → a request that holds the first *n* items, and *n* ≥ 1.
+    ``attempt`` is 1 for the first try."""
+    judge: Callable[[Request, Response, bool], Verdict]
+    """``(request, response, uncertain)``; ``uncertain``: the outcome of the previous try is unknown."""
+    render: Callable[[Event], Event] = lambda event: event
+    """An event under the name and attribute names it has in this format (``usage.component.start`` of ``server`` →
+    ``server_start``). The tracking plan, redaction and ``encode`` all see the rendered event. Raises
+    `usagewire.errors.Unsendable` for one that this format has no place for."""
+    encode: Callable[[Event, Origin, Settings], Item | None] | None = None
+    """Event-shaped side; raises `usagewire.errors.Unsendable`. ``None``: this format carries no events at once, or not
+    this one: it waits for the report."""
+    admit: Callable[[Point, Settings], Point | None] = lambda point, settings: point
+    """A data point as a report period takes it; ``None``: no place for it. Raises `usagewire.errors.Unsendable` for
+    one that would make a report wrong."""
+    compile: Callable[[Period, Origin, Settings, int], tuple[Item, ...]] | None = None
+    """Report-shaped side: ``(period, origin, settings, now)``. ``None``: this format carries no reports."""
+    keep: Callable[[Sequence[Event], int | None], tuple[Sequence[Event], int]] | None = None
+    """``(events, ended)`` → those that still count, oldest first, and how many of the others are a loss. While the
+    period runs (``ended`` is ``None``) it is asked when there are too many; when it has ended, at that time, for what
+    the next one begins with. ``None``: nothing outlives a period."""
+    reports_events: bool = True
+    """Whether ``compile`` makes something of a period's events, too."""
+    interval: int | None = None
+    """Default report period in milliseconds; ``None`` where there is no report."""
+    hashed: frozenset[str] = frozenset()
+    """Attributes of events that never leave as they are, but as what is drawn from them: redaction would make many of
+    them one."""
+    planned: frozenset[str] = frozenset()
+    """Attributes of events that leave only where a tracking plan lists them."""
+    packages: tuple[str, ...] = ()
+    """Distributions whose versions the document asks for."""
+    volatile: frozenset[str] = frozenset()
+    """JSON keys whose values may differ between what ``show`` prints and what is sent."""
+    switches: tuple[Switch, ...] = ()
+    """The product's own documented opt-outs."""
+    default_on: bool = True
+    """Consent when nobody has said anything."""
+
+    @property
+    def carries_events(self) -> bool:
+        """Whether events leave in any way; otherwise they are dropped and counted."""
+        return self.encode is not None or (self.compile is not None and self.reports_events)
+
+
+def names() -> tuple[str, ...]:
+    """All format names, ours first."""
+    from importlib.metadata import entry_points
+
+    strangers = sorted({point.name for point in entry_points(group=GROUP)} - set(BUILT_IN))
+    return (*BUILT_IN, *strangers)
+
+
+def load(name: str) -> Format:
+    """The format called ``name``. Raises `KeyError` when there is none."""
+    if name in BUILT_IN:
+        built_in: Format = import_module(f"usagewire.formats.{name}").FORMAT
+        return built_in
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group=GROUP, name=name):
+        found = point.load()
+        if isinstance(found, Format):
+            return found
+    raise KeyError(name)

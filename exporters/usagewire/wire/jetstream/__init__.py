@@ -1,0 +1,1 @@
+"""JETStream Server telemetry."""

@@ -1,0 +1,1 @@
+"""Version 1: proto/usagewire/wire/jetstream/v1/telemetry.proto."""
