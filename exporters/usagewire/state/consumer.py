@@ -1,0 +1,332 @@
+"""The one process that consumes: folds, compiles, hands out what waits and settles what became of it.
+
+Whatever it does becomes true with one new version of the ledger, and files are unlinked only after that: a crash
+anywhere repeats work, and neither loses nor counts anything twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from usagewire.errors import HolderLost, StateError
+from usagewire.signals import Origin, Stance
+from usagewire.state import period
+from usagewire.state.fold import Keep
+from usagewire.state.folding import Folding
+from usagewire.state.holder import NOWHERE, Holder
+from usagewire.state.ledger import Ledger
+from usagewire.state.listing import Found, epoch_of, file_blocks, names, order, trim, used_bytes
+from usagewire.state.paths import Place, make_folder, sync_folder, write_file
+from usagewire.state.period import Compile
+from usagewire.state.purge import purge
+from usagewire.state.sent import Sent
+from usagewire.state.shelf import Backlog, Entry, Shelf, Source
+from usagewire.state.taking import KEPT_BYTES, Taker, keep_damage
+
+__all__ = ["Backlog", "Consumer", "Entry", "Limits"]
+
+_log = logging.getLogger("usagewire")
+MILLI = 1_000_000
+MEASURE_SECONDS = 10.0
+"""Between two measurements of the queue, which ask for the size of every file."""
+STALE_SECONDS = 60.0
+"""Age at which a temporary file was left by somebody who died."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a queue may hold, and how long a report period is (``None``: there are no reports)."""
+
+    queue_bytes: int
+    queue_ttl_millis: int
+    sent_bytes: int
+    interval_millis: int | None = None
+    keep: Keep | None = None
+    """Which events a period needs no more, and which the next one still does; ``None``: it begins with nothing."""
+
+
+class Consumer:
+    """The consuming side of a destination. For one thread at a time; nothing but `acquire`, `release`, `held` and
+    `after_fork` makes sense before `acquire` has returned True.
+
+    Raises `HolderLost` when another holder took over (it has let go then), `StateError` or `OSError` when the disk
+    does not take what must be written.
+    """
+
+    def __init__(
+        self, place: Place, stance: Callable[[], Stance], limits: Limits, clock: Callable[[], int] = time.time_ns
+    ) -> None:
+        self._place, self._stance, self._limits, self._clock = place, stance, limits, clock
+        self._interval = (limits.interval_millis or 0) * MILLI
+        self._holder = Holder(place, stance, clock)
+        self._shelf = Shelf()
+        self._sent = Sent(place, limits.sent_bytes, clock)
+        self._taker = Taker(place)
+        self._folding = Folding(place, self._holder, clock, self._interval, limits.keep)
+        self._measured = float("-inf")
+        self._unsynced: set[Path] = set()  # folders from which something was unlinked
+
+    @property
+    def ledger(self) -> Ledger:
+        """As it stands on disk. Not to be changed."""
+        return self._holder.ledger
+
+    @property
+    def held(self) -> bool:
+        """Whether this process is the one that consumes."""
+        return self._holder.held
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether the last request may have arrived although nobody saw the answer."""
+        return self._sent.uncertain
+
+    def acquire(self) -> bool:
+        """Become the one that consumes; False when another process is, or there is no consent."""
+        fresh = not self.held
+        if not self._holder.acquire():
+            return False
+        if fresh:
+            self._sent.begin(self.ledger.epoch)
+        return True
+
+    def release(self) -> None:
+        """Let another process consume."""
+        self._holder.release()
+        self._shelf.stock(())
+
+    def after_fork(self) -> None:
+        """In a forked child: let go of the parent's lock without freeing it."""
+        self._holder.after_fork()
+        self._shelf = Shelf()
+
+    # -- housekeeping -----------------------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """To be called about once a second: purge, fold, find what waits, drop what is too old or too much."""
+        self._holder.check()
+        purge(self._place, self._stance)
+        stance = self._stance()
+        if not stance.on:
+            self._holder.unload()
+            self._shelf.stock(())
+            return
+        if stance.epoch != self.ledger.epoch:
+            self._holder.unload()
+            self._holder.load(stance.epoch)
+            self._sent.begin(stance.epoch)
+        self._holder.catch_up()
+        period.clamp(self.ledger, self._clock(), self._interval)
+        self._tidy()
+        taken = self._taker.take(stance.epoch)
+        self._forget_settled(taken)
+        with self._room_later():
+            # A period that is due takes no more: it closes when nothing folded is left, and new signals never end.
+            self._folding.fold(taken, more=not self._folding.due())
+        self._stock(taken)
+        self._expire()
+        self._holder.keep_reserve()
+        self._holder.save_totals()
+
+    @contextmanager
+    def _room_later(self) -> Generator[None, None, None]:
+        """On a full disk what is inside waits for the next tick, so that delivering, which makes room, goes on."""
+        try:
+            yield
+        except HolderLost:
+            raise
+        except StateError as why:
+            _log.info("%s; later", why)
+
+    def _tidy(self) -> None:
+        """Unlink what a crash left half done."""
+        for folder in (self._place.folder, self._place.reports):
+            for name in names(folder):
+                with suppress(FileNotFoundError):
+                    if name.endswith(".tmp") and time.time() - (folder / name).lstat().st_mtime > STALE_SECONDS:
+                        (folder / name).unlink()
+        ledger = self.ledger
+        there = {name for name in names(self._place.reports) if epoch_of(name) == ledger.epoch}
+        for name in there - set(ledger.reports):
+            if not name.endswith(".tmp"):
+                (self._place.reports / name).unlink(missing_ok=True)
+        # Removed by hand, or delivered by a version that was lost: nothing to wait for.
+        ledger.reports = {name: made for name, made in ledger.reports.items() if name in there}
+
+    def _forget_settled(self, taken: Iterable[Found]) -> None:
+        """Offsets of files that are gone."""
+        ledger = self.ledger
+        there = {found.stem for found in taken} | set(ledger.reports)
+        if any(name not in there for name in ledger.offsets):
+            # Not before the unlink is durable: a file that came back would be owed anew.
+            while self._unsynced:
+                sync_folder(self._unsynced.pop())
+            ledger.offsets = {name: offset for name, offset in ledger.offsets.items() if name in there}
+
+    # -- reports ----------------------------------------------------------------------------------------------------
+
+    def compile_due(self, origin: Origin, compile: Compile, *, force: bool = False) -> int:
+        """Compile the period into a report that waits, if it is due; returns the number of items made.
+
+        ``compile`` is given the period, the origin and the time, and may be called again with the same after a crash.
+        ``force``: whether it is due or not.
+        """
+        if self.ledger.epoch == NOWHERE or not self._interval:
+            return 0
+        with self._room_later():
+            # What is folded takes two more versions to be gone; whoever waits for a report waits for that.
+            for attempt in range(3 if force or self._folding.due() else 0):
+                self._folding.fold(self._taker.take(self.ledger.epoch), more=force and not attempt)
+            if self._folding.close(origin, force=force):
+                made = self._folding.compile(compile)
+                self._stock(self._taker.take(self.ledger.epoch))
+                return made
+        return 0
+
+    # -- what waits -------------------------------------------------------------------------------------------------
+
+    def _stock(self, taken: Iterable[Found]) -> None:
+        known = self._shelf.sources
+        sources = [
+            known.get(found.stem) or Source(found.stem, found.path, order(found.stem)[0], found.suffix == ".open")
+            for found in taken
+            if not found.signals
+        ]
+        sources += [Source(name, self._place.reports / name, at, False) for name, at in self.ledger.reports.items()]
+        self._shelf.stock(sources)
+
+    def waiting(self, max_items: int, max_bytes: int) -> list[Entry]:
+        """The oldest items that are owed, at most so many, with at most so many bytes but one at least."""
+        entries, spent = self._shelf.waiting(self.ledger.offsets, max_items, max_bytes)
+        if spent:
+            self._settle(dict.fromkeys(spent))
+        return entries
+
+    def backlog(self) -> Backlog:
+        """How much is owed."""
+        return self._shelf.backlog(self.ledger.offsets)
+
+    # -- what became of it ------------------------------------------------------------------------------------------
+
+    def delivered(self, entries: Sequence[Entry], *, repeat: bool = False) -> None:
+        """The endpoint took these, the first ones of `waiting`; ``repeat``: it had them already."""
+
+        def count(new: Ledger) -> None:
+            new.totals.delivered += len(entries)
+            new.totals.repeated += len(entries) if repeat else 0
+            new.outcome.succeed(self._clock())
+
+        self._settle(_ends(entries), count)
+
+    def rejected(self, entries: Sequence[Entry], reason: str, body: bytes) -> None:
+        """The endpoint will never take these, the first ones of `waiting`; they are kept in rejected/ with the reason
+        and the request's body."""
+        if not entries:
+            return
+        about = {"time": self._clock(), "reason": reason, "body": body.decode(errors="replace")}
+        content = orjson.dumps(about) + b"\n" + b"".join(entry.data + b"\n" for entry in entries)
+        with suppress(OSError):  # the copy is a courtesy; what matters is the count
+            make_folder(self._place.rejected)
+            write_file(self._place.rejected / f"{entries[0].source}-{entries[0].start}", content)
+            trim(self._place.rejected, KEPT_BYTES)
+
+        def count(new: Ledger) -> None:
+            new.totals.lost["rejected"] += len(entries)
+            new.outcome.reject(self._clock(), reason)
+
+        self._settle(_ends(entries), count)
+
+    def retry(self, reason: str, at: int, by_server: bool) -> None:
+        """Nothing arrived; not to be tried again before ``at`` (nanoseconds)."""
+        new = self.ledger.copy()
+        new.outcome.fail(self._clock(), reason, at, by_server)
+        self._advance(new)
+
+    def sending(self, url: str, body: bytes, count: int) -> str:
+        """A request is about to leave; returns the name of its copy in sent/."""
+        return self._sent.sending(self.ledger.epoch, url, body, count)
+
+    def sent(self, name: str, verdict: str, status: int | None) -> None:
+        """What became of it; see `usagewire.state.sent`."""
+        self._sent.sent(name, verdict, status)
+
+    def _settle(self, ends: dict[str, int | None], count: Callable[[Ledger], None] = lambda new: None) -> None:
+        """One version that says: these sources are settled up to these bytes (``None``: wholly), and ``count``."""
+        new = self.ledger.copy()
+        spent: list[str] = []
+        for name, until in ends.items():
+            held = self._shelf.content(name, new.offsets.get(name, 0))
+            owed = held.after(until).entries if until is not None else []
+            offset = owed[0].start if owed else held.end
+            passed = [line for line in held.damaged if line.start < offset]
+            if passed:
+                keep_damage(self._place, new.totals.lost, name, self._shelf.raw(name), passed)
+            new.offsets[name] = offset
+            if not owed:
+                spent.append(name)
+                if new.reports.pop(name, None) is not None:
+                    new.offsets.pop(name, None)
+        count(new)
+        self._advance(new, spent)
+
+    def _advance(self, new: Ledger, spent: Iterable[str] = ()) -> None:
+        """Commit, and unlink what is ``spent`` then. On a full disk those files are the room that is needed, so they go
+        first; where there are none, going on in memory leads to some: delivering must not wait for room."""
+        try:
+            self._holder.commit(new)
+        except HolderLost:
+            raise
+        except StateError as why:
+            _log.info("%s; going on in memory", why)
+            self._holder.remember(new)
+            self._unlink_spent(spent)
+            self._holder.catch_up()
+        else:
+            self._unlink_spent(spent)
+
+    def _unlink_spent(self, spent: Iterable[str]) -> None:
+        for name in spent:
+            source = self._shelf.sources.get(name)
+            if source is not None:
+                source.path.unlink(missing_ok=True)
+                self._unsynced.add(source.path.parent)
+                self._shelf.remove(name)
+
+    def _expire(self) -> None:
+        """Drop what waits too long, and the oldest of what is too much."""
+        now = self._clock()
+        dropped: dict[str, str] = {}
+        used = 0
+        if time.monotonic() - self._measured > MEASURE_SECONDS:
+            self._measured = time.monotonic()
+            used = used_bytes(self._place)
+        for name, source in self._shelf.sources.items():
+            if now - source.time > self._limits.queue_ttl_millis * MILLI:
+                dropped[name] = "ttl"
+            elif used > self._limits.queue_bytes:
+                dropped[name] = "quota"
+            else:
+                continue
+            used -= file_blocks(source.path)
+        if not dropped:
+            return
+        lost: Counter[str] = Counter()
+        for name, reason in dropped.items():
+            lost[reason] += len(self._shelf.content(name, self.ledger.offsets.get(name, 0)).entries)
+
+        def count(new: Ledger) -> None:
+            new.totals.lost += lost
+
+        self._settle(dict.fromkeys(dropped), count)
+
+
+def _ends(entries: Sequence[Entry]) -> dict[str, int | None]:
+    return {entry.source: entry.end for entry in entries}

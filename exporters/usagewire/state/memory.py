@@ -1,0 +1,178 @@
+"""The queue where no folder can be had: both sides in one object, bounded, lost at exit and counted until then."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+from usagewire.signals import Origin, Stance
+from usagewire.state import lines as framing
+from usagewire.state import period
+from usagewire.state.consumer import MILLI, Limits
+from usagewire.state.fold import fold
+from usagewire.state.ledger import Ledger
+from usagewire.state.listing import SIGNALS
+from usagewire.state.period import Compile
+from usagewire.state.segments import Outcome
+from usagewire.state.shelf import Backlog, Entry
+
+
+class MemoryQueue:
+    """`usagewire.state.segments.Writer` and `usagewire.state.consumer.Consumer` for one process. Thread-safe."""
+
+    def __init__(self, stance: Callable[[], Stance], limits: Limits, clock: Callable[[], int] = time.time_ns) -> None:
+        self._stance, self._limits, self._clock = stance, limits, clock
+        self._interval = (limits.interval_millis or 0) * MILLI
+        self._begin()
+
+    def _begin(self) -> None:
+        self._mutex = threading.RLock()
+        self._token = secrets.token_hex(8)
+        self._entries: OrderedDict[int, Entry] = OrderedDict()
+        self._bytes = self._number = 0
+        self.ledger = Ledger(self._stance().epoch)
+        self.held = False
+        self.uncertain = False
+
+    # -- writing ----------------------------------------------------------------------------------------------------
+
+    def put(self, channel: str, lines: Sequence[bytes]) -> Outcome:
+        """Keep payloads in memory; the oldest go when there are too many (``memory``)."""
+        with self._mutex:
+            if not self._consented():
+                return "off"
+            now = self._clock()
+            if channel.endswith(SIGNALS):
+                running = self.ledger.period
+                self.ledger.totals.lost += fold(running.gathered, lines, self._token, self._limits.keep)
+                if running.gathered and not running.due:
+                    period.begin(running, now, now, self._interval)
+            else:
+                for payload in lines:
+                    self._add(framing.item_data(payload), now)
+            return "kept"
+
+    def _add(self, data: bytes, now: int) -> None:
+        self._number += 1
+        self._entries[self._number] = Entry("memory", self._number, data, now, self._number + 1)
+        self._bytes += len(data)
+        while self._bytes > self._limits.queue_bytes:
+            _, dropped = self._entries.popitem(last=False)
+            self._bytes -= len(dropped.data)
+            self.lose("memory")
+
+    def lose(self, reason: str, count: int = 1) -> None:
+        """Count a loss."""
+        with self._mutex:
+            self.ledger.totals.lost[reason] += count
+
+    def rest(self) -> None:
+        """Nothing is written anywhere."""
+
+    def close(self, patience: float = 0.0) -> None:
+        """Nothing is written anywhere; what waits is lost when the process ends."""
+
+    def after_fork(self) -> None:
+        """In a forked child: begin empty; what waits is the parent's."""
+        self._begin()
+
+    # -- consuming --------------------------------------------------------------------------------------------------
+
+    def acquire(self) -> bool:
+        """Always ours, with consent."""
+        self.held = self._stance().on
+        return self.held
+
+    def release(self) -> None:
+        """For symmetry."""
+        self.held = False
+
+    def refresh(self) -> None:
+        """Forget what there is no consent for any more, and what waits too long."""
+        with self._mutex:
+            self._consented()
+            now = self._clock()
+            period.clamp(self.ledger, now, self._interval)
+            oldest = now - self._limits.queue_ttl_millis * MILLI
+            self._drop([entry for entry in self._entries.values() if entry.time < oldest], "ttl")
+
+    def compile_due(self, origin: Origin, compile: Compile, *, force: bool = False) -> int:
+        """As `Consumer.compile_due`."""
+        with self._mutex:
+            running, now = self.ledger.period, self._clock()
+            if not self._interval or not running.gathered or not (force or running.due <= now):
+                return 0
+            period.close(self.ledger, now, origin)
+            items, lost = period.compile_closing(self.ledger, compile)
+            self.ledger.totals.lost.update(rejected=lost)
+            period.turn(self.ledger, self._limits.keep)
+            for item in items:
+                self._add(item.data, now)
+            return len(items)
+
+    def waiting(self, max_items: int, max_bytes: int) -> list[Entry]:
+        """As `Consumer.waiting`."""
+        found: list[Entry] = []
+        with self._mutex:
+            for entry in self._entries.values():
+                max_bytes -= len(entry.data)
+                if len(found) >= max_items or (max_bytes < 0 and found):
+                    break
+                found.append(entry)
+        return found
+
+    def backlog(self) -> Backlog:
+        """As `Consumer.backlog`."""
+        with self._mutex:
+            oldest = next((entry.time for entry in self._entries.values()), None)
+            return Backlog(len(self._entries), self._bytes, oldest)
+
+    def delivered(self, entries: Sequence[Entry], *, repeat: bool = False) -> None:
+        """As `Consumer.delivered`."""
+        with self._mutex:
+            count = self._drop(entries)
+            self.ledger.totals.delivered += count
+            self.ledger.totals.repeated += count if repeat else 0
+            self.ledger.outcome.succeed(self._clock())
+
+    def rejected(self, entries: Sequence[Entry], reason: str, body: bytes) -> None:
+        """As `Consumer.rejected`, but nothing is kept."""
+        with self._mutex:
+            self._drop(entries, "rejected")
+            self.ledger.outcome.reject(self._clock(), reason)
+
+    def retry(self, reason: str, at: int, by_server: bool) -> None:
+        """As `Consumer.retry`."""
+        with self._mutex:
+            self.ledger.outcome.fail(self._clock(), reason, at, by_server)
+
+    def sending(self, url: str, body: bytes, count: int) -> str:
+        """No copy is kept."""
+        return ""
+
+    def sent(self, name: str, verdict: str, status: int | None) -> None:
+        """Remembers only whether the outcome is known."""
+        self.uncertain = verdict.startswith("retry") and (self.uncertain or status is None)
+
+    def _consented(self) -> bool:
+        stance = self._stance()
+        if stance.on and stance.epoch == self.ledger.epoch:
+            return True
+        if stance.epoch != self.ledger.epoch or stance.erases:
+            self._drop(list(self._entries.values()), "consent")
+            # Totals and numbers go on; sums do not.
+            fresh = Ledger(stance.epoch, totals=self.ledger.totals)
+            fresh.period.number = self.ledger.period.number + 1
+            self.ledger = fresh
+        return stance.on
+
+    def _drop(self, entries: Sequence[Entry], reason: str = "") -> int:
+        """Forget entries, counting them as lost unless they were delivered; how many were still there."""
+        there = [self._entries.pop(entry.start) for entry in entries if entry.start in self._entries]
+        self._bytes -= sum(len(entry.data) for entry in there)
+        if reason and there:
+            self.lose(reason, len(there))
+        return len(there)

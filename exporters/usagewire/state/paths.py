@@ -1,0 +1,316 @@
+"""Where things are on disk, and whether the place can be trusted.
+
+<service>/consent.json identity.json
+<service>/<destination>/lock destination.json config.json totals.json reserve <epoch>-ledger-<serial>
+<service>/<destination>/queue/<channel>/<epoch>-<time>-<token>-<n>.tmp → .open → .seg
+<service>/<destination>/queue/reports/<epoch>-r<number>-<nonce>
+<service>/<destination>/sent/ rejected/ corrupt/
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import orjson
+
+from usagewire.errors import StateError
+from usagewire.state.locks import AVAILABLE, try_lock
+
+LONGEST = 64
+NETWORK = frozenset(
+    ("9p", "acfs", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs",
+     "nfs4", "ocfs2", "orangefs", "smb2", "smb3", "smbfs", "vboxsf", "virtiofs")
+)  # fmt: skip
+"""File systems whose locks, links or renames may lie between machines; so may anything in user space (``fuse…``)."""
+
+
+def state_root(environ: Mapping[str, str]) -> Path:
+    """Where every service's folder is: ``USAGEWIRE_STATE_DIR`` itself, else the user's state folder."""
+    chosen = environ.get("USAGEWIRE_STATE_DIR", "").strip()
+    if chosen:
+        return Path(chosen).expanduser()
+    import platformdirs  # not needed where a folder was chosen
+
+    return platformdirs.user_state_path("usagewire")
+
+
+def safe_name(text: str) -> str:
+    """``text`` as a file name: 1 to 64 of ``A-Za-z0-9._-``, no leading dot, and a short hash where it was altered, so
+    that two names stay two."""
+    clean = re.sub(r"[^A-Za-z0-9._-]", "_", text).lstrip(".")[:LONGEST]
+    if clean == text:
+        return clean or "_"
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{clean[: LONGEST - 9]}-{digest}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """One destination's folder, and the service folder above it."""
+
+    service_dir: Path
+    name: str
+    elsewhere: Path | None = None
+    """Stands in for ``service_dir`` above `folder` where the state folder is on a network; consent and identity are
+    never moved: they need no locks, and must not be forgotten with a temporary folder."""
+
+    @property
+    def folder(self) -> Path:
+        """Everything of this destination."""
+        return (self.elsewhere or self.service_dir) / self.name
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the one process that consumes."""
+        return self.folder / "lock"
+
+    @property
+    def queue(self) -> Path:
+        """One folder per channel, and `reports`."""
+        return self.folder / "queue"
+
+    @property
+    def reports(self) -> Path:
+        """Compiled reports that wait."""
+        return self.queue / "reports"
+
+    @property
+    def sent(self) -> Path:
+        """A copy of each request."""
+        return self.folder / "sent"
+
+    @property
+    def rejected(self) -> Path:
+        """What an endpoint will never take."""
+        return self.folder / "rejected"
+
+    @property
+    def corrupt(self) -> Path:
+        """What could not be read."""
+        return self.folder / "corrupt"
+
+    @property
+    def destination_json(self) -> Path:
+        """Resolved settings and the last origin."""
+        return self.folder / "destination.json"
+
+    @property
+    def config_json(self) -> Path:
+        """What ``usagewire config set`` stored."""
+        return self.folder / "config.json"
+
+    @property
+    def totals_json(self) -> Path:
+        """The ledger's totals, which outlive it."""
+        return self.folder / "totals.json"
+
+    @property
+    def reserve(self) -> Path:
+        """Room given back on a full disk, so that the ledger can go on."""
+        return self.folder / "reserve"
+
+    @property
+    def consent_json(self) -> Path:
+        """What the operator said."""
+        return self.service_dir / "consent.json"
+
+    @property
+    def identity_json(self) -> Path:
+        """The installation's random id."""
+        return self.service_dir / "identity.json"
+
+
+# -- making sure ----------------------------------------------------------------------------------------------------
+
+
+def locate(place: Place, environ: Mapping[str, str], mounts: str | None = None) -> Place:
+    """``place`` itself, or with its queue on a local disk where ``place`` is on a network or FUSE file system.
+
+    Reads only. ``mounts`` is the text of ``/proc/self/mountinfo``.
+    """
+    if mounts is None:
+        try:
+            mounts = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+        except OSError:  # not Linux
+            return place
+    if not _is_remote(place.service_dir, mounts):
+        return place
+    runtime = environ.get("XDG_RUNTIME_DIR", "")
+    local = Path(runtime) if runtime and not _is_remote(Path(runtime), mounts) else Path("/var/tmp")  # noqa: S108
+    # The path's hash: the same service below two state folders stays two.
+    digest = hashlib.sha256(os.fsencode(place.service_dir)).hexdigest()[:8]
+    return replace(place, elsewhere=local / f"usagewire-{os.geteuid()}" / f"{place.service_dir.name}-{digest}")
+
+
+def prepare(place: Place, environ: Mapping[str, str]) -> Place:
+    """Create and check the folders; returns where the queue really is (`locate`).
+
+    Raises `StateError`, saying what is wrong and the way out, when no safe folder can be had.
+    """
+    if not AVAILABLE:
+        raise StateError("this system has no file locks (flock)")
+    if not place.service_dir.is_absolute():
+        raise StateError(f"{place.service_dir}: no home folder is known; set USAGEWIRE_STATE_DIR to an absolute path")
+    place = locate(place, environ)
+    ours = [place.service_dir]
+    if place.elsewhere is not None:
+        ours += [place.elsewhere.parent, place.elsewhere]
+    ours += [place.folder, place.queue]
+    root = place.service_dir.parent
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(root)
+        if root.stat().st_mode & (0o002 | stat.S_ISVTX) == 0o002:
+            raise StateError(f"{root}: anybody may replace what is in it; run: chmod o-w {root}")
+        for folder in ours:
+            make_folder(folder)
+            _check(folder)
+        _try_lock(place.folder)
+    except OSError as why:
+        raise StateError(f"{why.filename or place.folder}: {why.strerror}; set USAGEWIRE_STATE_DIR to a folder that "
+                         "this user can write to") from why  # fmt: skip
+    return place
+
+
+def make_folder(folder: Path) -> None:
+    """Create one folder, 0700, and make its name durable."""
+    with suppress(FileExistsError):
+        folder.mkdir(0o700)
+        sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in ``folder`` durable: a rename, link or unlink counts after this."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _check(folder: Path) -> None:
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise StateError(f"{folder}: not a folder (links are not followed); remove it or set USAGEWIRE_STATE_DIR")
+    if found.st_uid != os.geteuid():
+        raise StateError(f"{folder}: belongs to user {found.st_uid}, not to {os.geteuid()}; set USAGEWIRE_STATE_DIR")
+    if found.st_mode & 0o022:
+        raise StateError(f"{folder}: others may write to it; run: chmod 700 {folder}")
+    if found.st_mode & 0o055:
+        folder.chmod(0o700)
+
+
+def _try_lock(folder: Path) -> None:
+    probe = folder / f".{secrets.token_hex(8)}.tmp"
+    descriptor = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        try_lock(descriptor)
+    except OSError as why:
+        raise StateError(f"{folder}: files cannot be locked here ({why.strerror}); set USAGEWIRE_STATE_DIR") from why
+    finally:
+        os.close(descriptor)
+        probe.unlink(missing_ok=True)
+
+
+def _is_remote(path: Path, mounts: str) -> bool:
+    real, longest, kind = os.path.realpath(path), "", ""
+    for line in mounts.splitlines():
+        fields = line.split(" ")
+        try:
+            point, kind_here = _unescape(fields[4]), fields[fields.index("-") + 1]
+        except (IndexError, ValueError):
+            continue
+        inside = real == point or real.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(longest):  # of two mounts on one point the later hides the earlier
+            longest, kind = point, kind_here
+    return kind in NETWORK or kind.startswith("fuse")
+
+
+def _unescape(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
+
+
+# -- finding --------------------------------------------------------------------------------------------------------
+
+
+def services(root: Path) -> list[str]:
+    """Names of the services that have a folder below ``root``."""
+    return _folders(root)
+
+
+def destinations(service_dir: Path) -> list[str]:
+    """Names of the destinations of one service."""
+    return [name for name in _folders(service_dir) if (service_dir / name / "destination.json").exists()]
+
+
+def _folders(parent: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in os.scandir(parent) if entry.is_dir(follow_symlinks=False))
+    except OSError:
+        return []
+
+
+# -- small JSON files -----------------------------------------------------------------------------------------------
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The JSON object in ``path``; ``None`` when there is no such file. Raises `StateError` when it cannot be read."""
+    try:
+        found: object = orjson.loads(read_file(path))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as why:
+        raise StateError(f"{path}: cannot be read ({why})") from why
+    if not isinstance(found, dict):
+        raise StateError(f"{path}: not a JSON object")
+    return cast("dict[str, Any]", found)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Replace ``path`` by ``content``, whole or not at all, durable when this returns. Raises `OSError`."""
+    write_file(path, orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def read_file(path: Path) -> bytes:
+    """All bytes of a regular file of ours; links are not followed."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        return file.read()
+
+
+def write_file(path: Path, content: bytes, *, link: bool = False) -> None:
+    """Write ``content`` beside ``path``, sync it and rename it into place. Raises `OSError`.
+
+    ``link``: link instead of rename, which raises `FileExistsError` when somebody else was first.
+    """
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            write_all(descriptor, content)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if link:
+            os.link(draft, path)
+        else:
+            os.rename(draft, path)  # noqa: PTH104 - link and rename side by side
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    """Write every byte; a full disk raises `OSError` at the write that brings nothing more."""
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]

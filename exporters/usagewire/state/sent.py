@@ -1,0 +1,85 @@
+"""sent/: a copy of every request, written before it leaves and finished with the verdict.
+
+One JSON object per file. The suffix tells how it stands: ``.open``, nobody knows whether it arrived; ``.retry``, it did
+not, and will be tried again; ``.json``, settled. Only the last try of an unsettled request is kept.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import orjson
+
+from usagewire.state.listing import epoch_of, names, split, trim
+from usagewire.state.paths import Place, make_folder, sync_folder, write_all, write_file
+
+
+class Sent:
+    """The history of one destination. A disk too full for it never keeps a request from leaving."""
+
+    def __init__(self, place: Place, most: int, clock: Callable[[], int]) -> None:
+        """``most`` bytes are kept."""
+        self._place, self._most, self._clock = place, most, clock
+        self.uncertain = False
+        """The last request may have arrived although nobody saw the answer."""
+
+    def begin(self, epoch: str) -> None:
+        """Look at what the holder before left."""
+        self.uncertain = bool(self._unsettled(epoch, ".open"))
+
+    def sending(self, epoch: str, url: str, body: bytes, count: int) -> str:
+        """Write the copy; returns its name, empty when it could not be written."""
+        before = self._unsettled(epoch)
+        content: dict[str, Any] = {"time": self._clock(), "url": url, "count": count, "bytes": len(body)}
+        if len(body) <= self._most:
+            try:
+                content["body"] = body.decode()
+            except ValueError:
+                content["body_base64"] = base64.b64encode(body).decode()
+        name = f"{epoch}-{content['time']:020d}-{secrets.token_hex(4)}"
+        raw = orjson.dumps(content)[:-1]  # the closing brace comes with the verdict
+        for attempt in (1, 2):
+            try:
+                make_folder(self._place.sent)
+                write_file(self._place.sent / f"{name}.open", raw)
+                break
+            except OSError:
+                if attempt == 2:
+                    return ""
+                trim(self._place.sent, 0)
+        self._unlink(before)
+        return name
+
+    def sent(self, name: str, verdict: str, status: int | None) -> None:
+        """Finish the copy. ``verdict`` begins with ``delivered``, ``rejected`` or ``retry``; ``status`` is ``None``
+        when there was no answer."""
+        settled = not verdict.startswith("retry")
+        self.uncertain = not settled and (self.uncertain or status is None)
+        if not name:
+            return
+        path = self._place.sent / f"{name}.open"
+        finish = orjson.dumps({"verdict": verdict, "status": status, "finished": self._clock()})
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                write_all(descriptor, b"," + finish[1:] + b"\n")
+            finally:
+                os.close(descriptor)
+            if not self.uncertain:
+                path.rename(path.with_suffix(".json" if settled else ".retry"))
+                sync_folder(self._place.sent)
+            trim(self._place.sent, self._most)
+
+    def _unsettled(self, epoch: str, *suffixes: str) -> list[str]:
+        wanted = suffixes or (".open", ".retry")
+        return [name for name in names(self._place.sent) if split(name)[1] in wanted and epoch_of(name) == epoch]
+
+    def _unlink(self, unsettled: list[str]) -> None:
+        for name in unsettled:
+            with suppress(OSError):
+                (self._place.sent / name).unlink()

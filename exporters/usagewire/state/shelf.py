@@ -1,0 +1,189 @@
+"""What waits to be sent, oldest first, read from disk when it is asked for and not before."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import accumulate, repeat
+from operator import attrgetter
+from pathlib import Path
+from typing import NamedTuple
+from zlib import crc32
+
+from usagewire.state.lines import Line, is_item, item_data, items_data, scan
+from usagewire.state.paths import read_file
+
+
+class Entry(NamedTuple):
+    """One item that waits."""
+
+    source: str
+    """The segment's stem or the report's file name."""
+    start: int
+    """Byte of the source at which its line begins."""
+    data: bytes
+    time: int
+    """When its segment was begun or its report compiled, in nanoseconds."""
+    end: int
+    """Byte after its line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How much waits."""
+
+    items: int
+    bytes: int
+    oldest: int | None
+    """Time of the oldest, in nanoseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file of items."""
+
+    name: str
+    path: Path
+    time: int
+    torn: bool
+    """May end in a torn line: its writer died."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a source holds: its items, its damaged stretches, and the byte behind the last of both."""
+
+    entries: list[Entry]
+    damaged: list[Line]
+    end: int
+
+    def after(self, offset: int) -> Content:
+        """What stands at byte ``offset`` or behind it."""
+        first, scratch = (bisect_left(lines, offset, key=_start) for lines in (self.entries, self.damaged))
+        return Content(self.entries[first:], self.damaged[scratch:], max(self.end, offset))
+
+
+class Shelf:
+    """The sources a consumer may read. Offsets (source → bytes settled) come in from the ledger with every question."""
+
+    def __init__(self) -> None:
+        self.sources: dict[str, Source] = {}
+        self._read: dict[str, Content] = {}
+        self._sizes: dict[str, tuple[int, int, int]] = {}  # offset, items and bytes after it
+
+    def stock(self, sources: Iterable[Source]) -> None:
+        """Replace the sources; they do not change while they are here."""
+        self.sources = {source.name: source for source in sorted(sources, key=lambda one: (one.time, one.name))}
+        self._read = {name: found for name, found in self._read.items() if name in self.sources}
+        self._sizes = {name: found for name, found in self._sizes.items() if name in self.sources}
+
+    def remove(self, name: str) -> None:
+        """Forget a source that is done with."""
+        for known in (self.sources, self._read, self._sizes):
+            known.pop(name, None)
+
+    def content(self, name: str, offset: int = 0) -> Content:
+        """What a source holds from byte ``offset`` on."""
+        found = self._read.get(name)
+        if found is None:
+            source = self.sources.get(name)
+            if source is None:
+                return Content([], [], offset)
+            found = self._read[name] = read_items(source)
+        return found.after(offset) if offset else found
+
+    def raw(self, name: str) -> bytes:
+        """A source's bytes as they are on disk."""
+        return read_content(self.sources[name])
+
+    def waiting(self, offsets: Mapping[str, int], most: int, most_bytes: int) -> tuple[list[Entry], list[str]]:
+        """Up to ``most`` entries, ``most_bytes`` together on disk, but one at least; and the sources found to hold
+        nothing more."""
+        entries: list[Entry] = []
+        spent: list[str] = []
+        seen: set[str] = set()
+        for name in list(self.sources):
+            seen.add(name)
+            owed = self.content(name, offsets.get(name, 0)).entries
+            if not owed:
+                spent.append(name)
+                continue
+            fits = bisect_right(owed, owed[0].start + most_bytes, hi=min(len(owed), most - len(entries)), key=_end)
+            entries += owed[: fits if entries else max(fits, 1)]
+            most_bytes -= owed[-1].end - owed[0].start
+            if fits < len(owed) or len(entries) >= most:
+                break
+        # Only what is asked for again and again stays in memory.
+        self._read = {name: found for name, found in self._read.items() if name in seen}
+        return entries, spent
+
+    def backlog(self, offsets: Mapping[str, int]) -> Backlog:
+        """Counts everything; each source is read once for it, and again when its offset has moved."""
+        items = size = 0
+        oldest: int | None = None
+        for name, source in list(self.sources.items()):
+            offset = offsets.get(name, 0)
+            known = self._sizes.get(name)
+            if known is None or known[0] != offset:
+                known = self._sizes[name] = self._measure(name, offset)
+            items += known[1]
+            size += known[2]
+            if known[1] and oldest is None:
+                oldest = source.time
+        return Backlog(items, size, oldest)
+
+    def _measure(self, name: str, offset: int) -> tuple[int, int, int]:
+        if name in self._read:
+            rest = self.content(name, offset)
+            return offset, len(rest.entries) + len(rest.damaged), rest.end - offset
+        content = read_content(self.sources[name])
+        return offset, content.count(b"\n", offset), max(0, len(content) - offset)
+
+
+def read_content(source: Source) -> bytes:
+    """The file's bytes; none when somebody removed it."""
+    try:
+        return read_file(source.path)
+    except OSError:
+        return b""
+
+
+def read_items(source: Source) -> Content:
+    """What the file holds; a line that holds no item counts as damaged."""
+    content = read_content(source)
+    clean = _read_clean(source, content)
+    if clean is not None:
+        return clean
+    entries: list[Entry] = []
+    damaged: list[Line] = []
+    end = 0
+    for line in scan(content, torn=source.torn):
+        end = line.end
+        if line.payload is not None and is_item(line.payload):
+            entries.append(Entry(source.name, line.start, item_data(line.payload), source.time, end))
+        else:
+            damaged.append(Line(line.start, end, None, line.records))
+    return Content(entries, damaged, end)
+
+
+def _read_clean(source: Source, content: bytes) -> Content | None:
+    """The same, for a file without a scratch, column by column: the way nearly every file goes. ``None``: the slow
+    way has to look at it."""
+    raws = content.split(b"\n")
+    if raws.pop():
+        return None
+    payloads = [raw[9:] for raw in raws]
+    try:
+        if [int(raw[:8], 16) for raw in raws] != list(map(crc32, payloads)) or any(raw[8:9] != b" " for raw in raws):
+            return None
+        data = items_data(payloads)
+    except ValueError:
+        return None
+    ends = list(accumulate(len(raw) + 1 for raw in raws))
+    columns = zip(repeat(source.name), [0, *ends], data, repeat(source.time), ends)
+    return Content(list(map(Entry._make, columns)), [], ends[-1] if ends else 0)
+
+
+_end = attrgetter("end")
+_start = attrgetter("start")

@@ -1,0 +1,129 @@
+"""usagewire.state.memory"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.support.state import HOUR, ORIGIN, SECOND, report
+from usagewire.signals import Point, Stance
+from usagewire.state import lines
+from usagewire.state.consumer import Limits
+from usagewire.state.memory import MemoryQueue
+
+
+class Desk:
+    """A queue with consent, a clock and limits that a test may change."""
+
+    def __init__(self) -> None:
+        self.stance = Stance(True, "a1")
+        self.now = 1_800_000_000 * SECOND
+        self.limits = Limits(1000, 30 * 24 * HOUR, 0, HOUR)
+
+    def queue(self) -> MemoryQueue:
+        found = MemoryQueue(lambda: self.stance, self.limits, lambda: self.now)
+        assert found.acquire()
+        return found
+
+
+def items(*names: object) -> list[bytes]:
+    """A payload for each name."""
+    return [lines.item(f'"{name}"'.encode()) for name in names]
+
+
+def waiting(queue: MemoryQueue) -> list[bytes]:
+    """What waits."""
+    return [entry.data for entry in queue.waiting(99, 1 << 20)]
+
+
+def test_items_go_in_and_out() -> None:
+    """In order, counted."""
+    queue = Desk().queue()
+    assert "kept" == queue.put("events", items(1, 2, 3))
+    assert (3, 9) == (queue.backlog().items, queue.backlog().bytes)
+
+    queue.delivered(queue.waiting(1, 99))
+    queue.rejected(queue.waiting(1, 99), "400", b"")
+
+    assert [b'"3"'] == waiting(queue)
+    assert (1, {"rejected": 1}) == (queue.ledger.totals.delivered, queue.ledger.totals.lost)
+    assert [] == queue.waiting(0, 99)
+    assert 1 == len(queue.waiting(9, 0))
+
+
+def test_oldest_make_room() -> None:
+    """What memory does not hold is counted."""
+    queue = Desk().queue()
+    queue.put("events", items("a" * 600, "b" * 600))
+
+    assert [b'"%b"' % (b"b" * 600)] == waiting(queue)
+    assert {"memory": 1} == queue.ledger.totals.lost
+
+
+def test_too_old_items_are_dropped() -> None:
+    """As on disk."""
+    desk = Desk()
+    desk.limits = replace(desk.limits, queue_ttl_millis=1000)
+    queue = desk.queue()
+    queue.put("events", items(1))
+    desk.now += 2 * SECOND
+    queue.put("events", items(2))
+    queue.refresh()
+
+    assert ([b'"2"'], {"ttl": 1}) == (waiting(queue), queue.ledger.totals.lost)
+
+
+def test_points_become_a_report() -> None:
+    """When the interval is over."""
+    desk = Desk()
+    queue = desk.queue()
+    for value in (1, 2):
+        queue.put("metrics.signals", [lines.point(Point("usage.a", "sum", desk.now, {}, value))])
+    queue.put("counts.signals", [lines.lost({"plan": 2})])
+    assert 0 == queue.compile_due(ORIGIN, report)
+    desk.now += HOUR * 1_000_000
+
+    assert (1, 0) == (queue.compile_due(ORIGIN, report), queue.compile_due(ORIGIN, report))
+    assert 1 == len(waiting(queue))
+    assert {"plan": 2} == +queue.ledger.totals.lost
+
+
+def test_off_forgets() -> None:
+    """Items and sums, counted; and nothing is taken any more."""
+    desk = Desk()
+    queue = desk.queue()
+    queue.put("events", items(1, 2))
+    queue.put("metrics.signals", [lines.point(Point("usage.a", "sum", desk.now, {}, 1))])
+    desk.stance = Stance(False, "b2")
+    queue.refresh()
+    assert ([], "off", False) == (waiting(queue), queue.put("events", items(3)), queue.acquire())
+    desk.stance = Stance(True, "c3")
+
+    assert 0 == queue.compile_due(ORIGIN, report, force=True)
+    assert {"consent": 2} == +queue.ledger.totals.lost
+
+
+def test_retry_and_doubt_are_remembered() -> None:
+    """While the process lives."""
+    queue = Desk().queue()
+    queue.sent(queue.sending("https://x", b"", 1), "retry: timeout", None)
+    queue.retry("timeout", 5, False)
+    assert (True, 1, 5) == (queue.uncertain, queue.ledger.outcome.failures, queue.ledger.outcome.retry_at)
+
+    queue.put("events", items(1))
+    queue.sent(queue.sending("https://x", b"", 1), "delivered", 200)
+    queue.delivered(queue.waiting(9, 99))
+    assert (False, 0) == (queue.uncertain, queue.ledger.outcome.failures)
+
+
+def test_child_begins_empty() -> None:
+    """What waits is the parent's to send."""
+    queue = Desk().queue()
+    queue.put("events", items(1))
+    queue.lose("plan")
+    queue.after_fork()
+
+    assert ([], {}) == (waiting(queue), queue.ledger.totals.lost)
+    queue.rest()
+    queue.close()
+    queue.release()
+    assert not queue.held

@@ -1,0 +1,125 @@
+"""usagewire.state.sent"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tests.support.state import Desk
+from usagewire.state.sent import Sent
+
+
+def sent_by(desk: Desk, most: int = 1 << 20) -> Sent:
+    """A history that has looked at what was left."""
+    found = Sent(desk.place, most, desk.clock)
+    found.begin("a1")
+    return found
+
+
+def kept(desk: Desk) -> list[tuple[str, dict[str, Any]]]:
+    """Suffix and content of each file, oldest first."""
+    return [(path.suffix, orjson.loads(path.read_bytes())) for path in sorted(desk.place.sent.iterdir())]
+
+
+def test_copy_is_one_readable_object(tmp_path: Path) -> None:
+    """With address, time, body and verdict."""
+    desk = Desk(tmp_path)
+    sent = sent_by(desk)
+    sent.sent(sent.sending("a1", "https://x/y", '{"é":1}'.encode(), 3), "delivered", 200)
+
+    assert [
+        (
+            ".json",
+            {
+                "time": desk.now,
+                "url": "https://x/y",
+                "count": 3,
+                "bytes": 8,
+                "body": '{"é":1}',
+                "verdict": "delivered",
+                "status": 200,
+                "finished": desk.now,
+            },
+        )
+    ] == kept(desk)
+    assert not sent.uncertain
+
+
+def test_binary_body_is_base64(tmp_path: Path) -> None:
+    """JSON has no bytes."""
+    desk = Desk(tmp_path)
+    sent = sent_by(desk)
+    sent.sent(sent.sending("a1", "https://x", b"\xff", 1), "delivered", 200)
+
+    assert ["/w=="] == [content["body_base64"] for _, content in kept(desk)]
+
+
+def test_copy_is_there_before_the_request(tmp_path: Path) -> None:
+    """Whoever comes after a crash knows that the outcome is unknown."""
+    desk = Desk(tmp_path)
+    sent_by(desk).sending("a1", "https://x", b"1", 1)
+
+    assert [".open"] == [path.suffix for path in desk.place.sent.iterdir()]
+    assert sent_by(desk).uncertain
+
+
+def test_answered_retry_is_certain(tmp_path: Path) -> None:
+    """A 503 says that nothing arrived."""
+    desk = Desk(tmp_path)
+    sent = sent_by(desk)
+    sent.sent(sent.sending("a1", "https://x", b"1", 1), "retry: 503", 503)
+
+    assert [".retry"] == [suffix for suffix, _ in kept(desk)]
+    assert (False, False) == (sent.uncertain, sent_by(desk).uncertain)
+
+
+def test_doubt_lasts_until_it_is_settled(tmp_path: Path) -> None:
+    """No answer, then a 503: the first may still have arrived, also for the next holder."""
+    desk = Desk(tmp_path)
+    sent = sent_by(desk)
+    sent.sent(sent.sending("a1", "https://x", b"1", 1), "retry: timeout", None)
+    sent.sent(sent.sending("a1", "https://x", b"1", 1), "retry: 503", 503)
+    assert (True, True) == (sent.uncertain, sent_by(desk).uncertain)
+
+    sent = sent_by(desk)
+    sent.sent(sent.sending("a1", "https://x", b"1", 1), "delivered", 200)
+    assert (False, False) == (sent.uncertain, sent_by(desk).uncertain)
+
+
+def test_only_the_last_of_many_tries_is_kept(tmp_path: Path) -> None:
+    """An outage of a week must not push out the history."""
+    desk = Desk(tmp_path)
+    sent = sent_by(desk)
+    sent.sent(sent.sending("a1", "https://x", b"0", 1), "delivered", 200)
+    for status in (503, None, 503):
+        desk.now += 1
+        sent.sent(sent.sending("a1", "https://x", b"1", 1), "retry", status)
+
+    assert [".json", ".open"] == [suffix for suffix, _ in kept(desk)]
+
+
+def test_history_is_bounded(tmp_path: Path) -> None:
+    """The oldest goes; a body longer than the whole history is left out of its copy."""
+    desk = Desk(tmp_path)
+    sent = sent_by(desk, most=5000)
+    for number in range(10):
+        desk.now += 1
+        sent.sent(sent.sending("a1", f"https://{number}", b"x" * 1000, 1), "delivered", 200)
+    assert ["https://7", "https://8", "https://9"] == [content["url"] for _, content in kept(desk)][-3:]
+    assert 5000 >= sum(path.stat().st_size for path in desk.place.sent.iterdir())
+
+    desk.now += 1
+    sent.sent(sent.sending("a1", "https://long", b"x" * 5001, 1), "delivered", 200)
+    assert ("https://long", False) == (kept(desk)[-1][1]["url"], "body" in kept(desk)[-1][1])
+
+
+def test_no_room_for_history_keeps_nothing_back(tmp_path: Path) -> None:
+    """A file where the folder should be: the request leaves all the same."""
+    desk = Desk(tmp_path)
+    desk.place.sent.touch()
+    sent = sent_by(desk)
+
+    assert "" == sent.sending("a1", "https://x", b"1", 1)
+    sent.sent("", "delivered", 200)
