@@ -1,0 +1,148 @@
+"""destination.json: how a destination is remembered, so that `status`, `show` and `send` work from another shell."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from usagewire import formats
+from usagewire.config import Resolved, resolve
+from usagewire.delivery import Transport, open_transport
+from usagewire.errors import StateError
+from usagewire.policy.consent import Consent
+from usagewire.signals import Origin, Switch
+from usagewire.state import origin as origins
+from usagewire.state.consumer import Limits
+from usagewire.state.paths import Place, read_json, write_json
+
+
+@dataclass(frozen=True)
+class Product:
+    """What the tracking plan, if any, says of the product; remembered beside the settings."""
+
+    variables: tuple[str, ...] | None = None
+    """The product's own variables that count; ``None``: all the format documents."""
+    switches: tuple[Switch, ...] | None = None
+    consent: bool | None = None
+
+
+@dataclass(frozen=True)
+class Destination:
+    """One format, its settings, its folder and the program behind it."""
+
+    place: Place
+    format: formats.Format
+    settings: Resolved
+    origin: Origin
+    product: Product = Product()
+
+    def consent(self, environ: Mapping[str, str], argv: list[str] | None = None) -> Consent:
+        """Who decides for this destination; ``argv`` is the host program's, none for another shell's."""
+        return consent_for(self.place.service_dir, self.format, self.product, environ, argv or [])
+
+    def limits(self) -> Limits:
+        """What the queue may hold, and how long a period is."""
+        return limits(self.format, self.settings)
+
+    def ask(self) -> None:
+        """Ask whichever process holds the lock to send everything now."""
+        os.close(os.open(self._request, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
+
+    def asked(self) -> bool:
+        """Whether somebody asked since the last look."""
+        try:
+            self._request.unlink()
+        except OSError:
+            return False
+        return True
+
+    @property
+    def _request(self) -> Path:
+        return self.place.folder / "send-now"
+
+    def remember(self) -> None:
+        """Write destination.json where it says something new."""
+        wanted = {
+            "version": 1,
+            "format": self.format.name,
+            "settings": dict(self.settings),
+            "sources": dict(self.settings.sources),
+            "origin": origins.to_json(self.origin),
+            "product": asdict(self.product),
+        }
+        try:
+            if read_json(self.place.destination_json) == wanted:
+                return
+        except StateError:
+            pass  # unreadable: written anew
+        write_json(self.place.destination_json, wanted)
+
+    def newest_origin(self) -> Origin:
+        """That of the newest process of the program, as far as destination.json knows: a report is made for all of
+        them by whichever holds the lock, often the oldest."""
+        try:
+            stored = origins.from_json((read_json(self.place.destination_json) or {})["origin"])
+        except (StateError, KeyError, TypeError, ValueError):
+            return self.origin
+        return stored if stored.started > self.origin.started else self.origin
+
+
+def recall(place: Place, environ: Mapping[str, str]) -> Destination:
+    """The destination a program left in ``place``. This shell's environment wins over what was stored.
+
+    Raises `StateError` when nothing usable was left.
+    """
+    stored = read_json(place.destination_json)
+    if stored is None:
+        raise StateError(f"{place.destination_json}: not there; the program has not run with telemetry on yet")
+    try:
+        fmt = formats.load(stored["format"])
+        said: Mapping[str, Any] = stored.get("product") or {}
+        product = Product(
+            variables=None if said.get("variables") is None else tuple(said["variables"]),
+            switches=None if said.get("switches") is None else tuple(Switch(**switch) for switch in said["switches"]),
+            consent=said.get("consent"),
+        )
+        origin = origins.from_json(stored["origin"])
+        told: Mapping[str, str] = stored.get("sources") or {}
+        # config.json speaks for itself, and may have changed since
+        values = {name: value for name, value in stored["settings"].items() if told.get(name) != "stored"}
+    except (AttributeError, KeyError, TypeError, ValueError) as fault:
+        raise StateError(
+            f"{place.destination_json}: cannot be read ({fault!r}); remove it, the program rewrites it"
+        ) from fault
+    settings = resolve(
+        fmt, {}, environ, stored=read_json(place.config_json), plan=values, plan_variables=product.variables
+    )
+    sources = {
+        name: told.get(name, source) if source == "plan" else source for name, source in settings.sources.items()
+    }
+    return Destination(place, fmt, replace(settings, sources=sources), origin, product)
+
+
+def consent_for(
+    service_dir: Path, fmt: formats.Format, product: Product, environ: Mapping[str, str], argv: list[str]
+) -> Consent:
+    """Who decides whether ``fmt`` may send."""
+    switches = fmt.switches if product.switches is None else product.switches
+    default = fmt.default_on if product.consent is None else product.consent
+    return Consent(service_dir, switches, default, environ, argv)
+
+
+def limits(fmt: formats.Format, settings: Resolved) -> Limits:
+    """The part of the settings that the state on disk goes by."""
+    return Limits(
+        queue_bytes=settings["queue_bytes"],
+        queue_ttl_millis=settings["queue_ttl"],
+        sent_bytes=settings["sent_bytes"],
+        interval_millis=settings.get("interval"),
+        keep=fmt.keep,
+    )
+
+
+def transport_for(settings: Resolved) -> Callable[[], Transport]:
+    """What opens the connection, at the first request and not before."""
+    return lambda: open_transport(settings)

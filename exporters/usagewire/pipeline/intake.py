@@ -1,0 +1,200 @@
+"""What an exporter holds: settings from its construction on, an open pipeline from the first batch on.
+
+One intake per destination and process; the log and the metric exporter of one destination share it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from usagewire.delivery.detached import CHILD
+from usagewire.formats import Format
+from usagewire.pipeline import opening
+from usagewire.pipeline.pipeline import Pipeline
+from usagewire.pipeline.said import OURS, Said, read
+from usagewire.signals import Event, Point
+from usagewire.state.paths import Place, locate, safe_name, state_root
+from usagewire.state.purge import purge
+
+_log = logging.getLogger("usagewire")
+
+_NOWHERE = Path("/dev/null")
+"""Stands for a service folder while the service is not known: consent then goes by environment and command line."""
+
+
+class Intake:
+    """Everything between an exporter and the disk. No method raises."""
+
+    def __init__(self, fmt: Format, keywords: Mapping[str, Any], environ: Mapping[str, str], argv: list[str]) -> None:
+        """``keywords`` are the exporter's: settings of the format, and ``name``, ``service``, ``plan``."""
+        self.format = fmt
+        self.name = f"{fmt.name}-{safe_name(str(keywords['name']))}" if keywords.get("name") else fmt.name
+        self.keywords = {name: value for name, value in keywords.items() if value is not None}
+        self.dropped: Counter[str] = Counter()
+        """Events and points that were refused before anything could be written, by reason."""
+        self._environ, self._argv = dict(environ), list(argv)
+        self._lock = threading.RLock()
+        self._session = opening.Session()
+        self._users: weakref.WeakSet[object] = weakref.WeakSet()
+        self._said: Said | None = None  # None: nothing is taken
+        self._pipeline: Pipeline | None = None
+
+    # -- what is said -------------------------------------------------------------------------------------------
+
+    def configure(self, configured: Mapping[str, Any]) -> None:
+        """Read plan and settings, anew when the program has more to say (`usagewire.configure`)."""
+        with self._lock:
+            self._close()
+            self._said = None
+            if CHILD in self._environ:
+                return
+            try:
+                said = read(self.format, self.keywords, self._environ, self._argv, configured)
+                if not said.faults:
+                    self._said = said
+                    self._resume(said)
+                elif said.consent(_NOWHERE).decide().on:
+                    self.refuse("; ".join(said.faults))
+            except Exception:
+                self._fail()
+
+    def join(self, keywords: Mapping[str, Any], configured: Mapping[str, Any]) -> bool:
+        """Take another exporter's keywords for the same destination as well; False when they contradict what was said
+        to this one in so many words."""
+        given = {name: value for name, value in keywords.items() if value is not None}
+        more = {name: value for name, value in given.items() if name not in self.keywords}
+        if any(str(self.keywords[name]) != str(value) for name, value in given.items() if name not in more):
+            return False
+        if more:
+            if self._contradicts(more, configured):
+                return False
+            self.keywords |= more
+            self.configure(configured)
+        return True
+
+    def _contradicts(self, more: Mapping[str, Any], configured: Mapping[str, Any]) -> bool:
+        """Whether the environment, by which the first exporter goes, says something else."""
+        if self._said is None:
+            return False
+        before = self._said.settings
+        after = read(self.format, {**self.keywords, **more}, self._environ, self._argv, configured).settings
+        weak = ("plan", "default")
+        return any(
+            name in before and before.sources[name] not in weak and before[name] != after[name]
+            for name in more
+            if name not in OURS
+        )
+
+    def refuse(self, why: str) -> None:
+        """Say why nothing will be taken."""
+        _log.warning("usagewire: the %s exporter is off, nothing is kept or sent: %s", self.name, why)
+
+    # -- from the exporters -------------------------------------------------------------------------------------
+
+    def events(self, events: Sequence[Event], resource: Mapping[str, Any]) -> bool:
+        """Keep events; True also when there was nothing to keep, or no consent."""
+        pipeline = self._open(resource, len(events))
+        return pipeline is None or pipeline.events(events)
+
+    def points(self, points: Sequence[Point], resource: Mapping[str, Any]) -> bool:
+        """Keep data points; True also when there was nothing to keep, or no consent."""
+        pipeline = self._open(resource, len(points))
+        return pipeline is None or pipeline.points(points)
+
+    def flush(self, until: float) -> bool:
+        """Deliver what waits before ``until`` (monotonic seconds); whether nothing does any more."""
+        pipeline = self._pipeline
+        try:
+            return pipeline is None or pipeline.flush(until)
+        except Exception:
+            _log.info("usagewire: %s could not be flushed", self.name, exc_info=True)
+            return False
+
+    def use(self, user: object) -> None:
+        """Another exporter works through this intake."""
+        self._users.add(user)
+
+    def leave(self, user: object) -> bool:
+        """An exporter is done; the last one closes. Whether it was the last."""
+        self._users.discard(user)
+        if self._users:
+            return False
+        self.close()
+        return True
+
+    def close(self) -> None:
+        """Write the last of it and let go, without a network, and see to it that what waits is sent; a later batch
+        opens anew."""
+        with self._lock:
+            self._close(helper=True)
+
+    def after_fork(self) -> None:
+        """In a forked child: a session, a lock and, at first use, a pipeline of its own."""
+        self._lock = threading.RLock()
+        self._session = opening.Session()
+        pipeline, self._pipeline = self._pipeline, None
+        if pipeline is not None:
+            pipeline.abandon()
+
+    # -- opening and closing ------------------------------------------------------------------------------------
+
+    def _open(self, resource: Mapping[str, Any], count: int) -> Pipeline | None:
+        """The pipeline, opened at the first batch that may leave; ``None``: drop ``count``."""
+        pipeline = self._pipeline
+        if pipeline is not None and pipeline.located and pipeline.consented:
+            return pipeline
+        with self._lock:
+            if self._said is None:
+                self.dropped["configuration"] += count
+                return None
+            try:
+                pipeline = self._pipeline or self._try_open(self._said, resource)
+                if pipeline is None or not pipeline.consented:
+                    self.dropped["consent"] += count
+                    return None
+                pipeline.locate(resource)
+            except Exception:
+                self._fail()
+                self.dropped["fault"] += count
+                return None
+            return pipeline
+
+    def _try_open(self, said: Said, resource: Mapping[str, Any]) -> Pipeline | None:
+        wanted = self._place(said.service_of(resource))
+        consent = said.consent(wanted.service_dir)
+        decision = consent.decide()
+        if not decision.on:
+            if decision.erases and wanted.folder.is_dir():
+                with suppress(OSError):  # every start tries again
+                    purge(wanted, consent.stance)
+            return None
+        about = said, wanted, consent, self._session, resource
+        self._pipeline = opening.on_disk(*about) or opening.in_memory(*about)
+        return self._pipeline
+
+    def _resume(self, said: Said) -> None:
+        """Go on with what an earlier run of this service left, before this one has said anything."""
+        if said.service and self._place(said.service).folder.is_dir():
+            pipeline = self._try_open(said, {})
+            if pipeline is not None:
+                pipeline.located = False
+                pipeline.courier.start()
+
+    def _place(self, service: str) -> Place:
+        return locate(Place(state_root(self._environ) / safe_name(service), self.name), self._environ)
+
+    def _fail(self) -> None:
+        self._said = None
+        _log.warning("usagewire: the %s exporter is off: unexpected fault, please report it", self.name, exc_info=True)
+
+    def _close(self, *, helper: bool = False) -> None:
+        pipeline, self._pipeline = self._pipeline, None
+        if pipeline is not None:
+            pipeline.close(helper=helper)

@@ -1,0 +1,245 @@
+"""Joins the rooms for one destination in one process: consent, plan, redaction, format, disk, courier."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from usagewire.delivery import detached
+from usagewire.delivery.courier import Courier
+from usagewire.errors import Unsendable
+from usagewire.pipeline.destination import Destination, transport_for
+from usagewire.policy.consent import Consent
+from usagewire.policy.plan import Open, Plan
+from usagewire.policy.redact import Redactor
+from usagewire.signals import Event, Point
+from usagewire.state import lines
+from usagewire.state import origin as origins
+from usagewire.state.consumer import Consumer
+from usagewire.state.memory import MemoryQueue
+from usagewire.state.segments import Writer
+from usagewire.state.view import neglected, peek
+
+_log = logging.getLogger("usagewire")
+EVENTS, METRICS = "events", "metrics.signals"
+"""Channels. What is folded into a report before it leaves ends in ``.signals``."""
+FULL_REQUEST = 2_500
+"""Lines kept since the courier last looked that are worth waking it for."""
+MOST_NAMES = 1_000
+PAUSE = 0.03
+"""Seconds between two looks at how a flush is getting on."""
+_Signal = TypeVar("_Signal", Event, Point)
+
+
+class Pipeline:
+    """What an open destination does with events and points. Thread-safe; never raises."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        consent: Consent,
+        gate: Open | Plan,
+        salt: bytes,
+        redactor: Redactor,
+        keeper: Writer | MemoryQueue,
+        queue: Consumer | MemoryQueue,
+    ) -> None:
+        """``keeper`` takes, ``queue`` hands out; in memory they are one."""
+        self.destination, self.durable = destination, keeper is not queue
+        self._consent, self._gate, self._salt, self._redactor = consent, gate, salt, redactor
+        self._keeper = keeper
+        self.courier = Courier(
+            destination.format,
+            destination.settings,
+            lambda: self.destination.newest_origin() if self.durable else self.destination.origin,
+            queue,
+            consent.stance,
+            transport_for(destination.settings),
+            rest=keeper.rest,
+            asked=destination.asked,
+            quiet=quiet,
+        )
+        self.located = True
+        """Whether the origin knows its resource: not yet, where an earlier run's queue was taken up at the start."""
+        self._fresh = 0
+        self._named: set[str] = set()
+        self._closed = False
+        self.held_back: Counter[str] = Counter()
+        """Attributes and values the tracking plan kept from leaving, by name."""
+
+    @property
+    def consented(self) -> bool:
+        """Whether anything may be kept or leave, right now."""
+        return self._consent.decide().on
+
+    def locate(self, resource: Mapping[str, Any]) -> None:
+        """Add the resource to the origin, if it is not known yet."""
+        if self.located:
+            return
+        destination = self.destination
+        self.destination = replace(destination, origin=origins.with_resource(destination.origin, resource))
+        self.located = True
+        if self.durable:
+            try:
+                self.destination.remember()
+            except OSError as why:  # a courtesy to `status`
+                _log.info("%s: %s", destination.place.destination_json, why)
+
+    def events(self, events: Sequence[Event]) -> bool:
+        """Keep what may leave; False when it could not be kept."""
+        destination, gate, salt, now = self.destination, self._gate, self._salt, time.time_ns()
+        fmt = destination.format
+        if not fmt.carries_events:
+            return self._no_place(len(events))
+        render, redact, encode, hashed = fmt.render, self._redactor.event, fmt.encode, fmt.hashed
+
+        def line(event: Event) -> tuple[bytes | None, Mapping[str, int]]:
+            passed, held_back = gate.event(render(event), salt, now)
+            if passed is None:
+                return None, held_back
+            exempt = gate.exempt(passed.name)
+            clean = redact(passed, exempt | hashed if hashed else exempt)
+            item = None if encode is None else encode(clean, destination.origin, destination.settings)
+            return (lines.event(clean) if item is None else lines.item(item.data)), held_back
+
+        kept = self._kept(events, line)
+        items = list(filter(lines.is_item, kept))
+        signals = [payload for payload in kept if not lines.is_item(payload)] if len(items) < len(kept) else []
+        taken = self._put(EVENTS, items)
+        return (not signals or self._put(f"{EVENTS}.signals", signals)) and taken
+
+    def points(self, points: Sequence[Point]) -> bool:
+        """Keep what may leave; False when it could not be kept."""
+        fmt, settings = self.destination.format, self.destination.settings
+        if fmt.compile is None:
+            return self._no_place(len(points))
+        gate, salt, now = self._gate, self._salt, time.time_ns()
+
+        def line(point: Point) -> tuple[bytes | None, Mapping[str, int]]:
+            passed, held_back = gate.point(point, salt, now)
+            if passed is None:
+                return None, held_back
+            clean = fmt.admit(self._redactor.point(passed, gate.exempt(passed.name)), settings)
+            if clean is None:
+                raise Unsendable("format", f"{point.name} has no place in it")
+            return lines.point(clean), held_back
+
+        return self._put(METRICS, self._kept(points, line))
+
+    def _kept(
+        self, signals: Sequence[_Signal], line: Callable[[_Signal], tuple[bytes | None, Mapping[str, int]]]
+    ) -> list[bytes]:
+        """The lines of what passes; whatever does not is counted, and never costs its batch."""
+        kept: list[bytes] = []
+        lost: Counter[str] = Counter()
+        for signal in signals:
+            try:
+                made, held_back = line(signal)
+                if held_back:
+                    self._hold_back(held_back)
+                if made is None:
+                    lost["plan"] += 1
+                else:
+                    kept.append(made)
+            except Unsendable as why:
+                lost[why.reason] += 1
+                self._say(why)
+            except Exception:
+                # Hostile input that got past every check.
+                lost["rejected"] += 1
+                _log.info("%s: %.100r cannot be encoded", self.destination.place.name, signal.name, exc_info=True)
+        for reason, count in lost.items():
+            self._keeper.lose(reason, count)
+        return kept
+
+    def _no_place(self, count: int) -> bool:
+        self._keeper.lose("format", count)
+        return True
+
+    def _say(self, why: Unsendable) -> None:
+        """Name a loss, each once; loudly where somebody has set something up in a way that cannot work."""
+        sentence = str(why)
+        if sentence not in self._named and len(self._named) < MOST_NAMES:
+            self._named.add(sentence)
+            level = logging.WARNING if why.reason == "unfit" else logging.INFO
+            _log.log(level, "usagewire: %s: %s", self.destination.place.name, sentence)
+
+    def _hold_back(self, names: Mapping[str, int]) -> None:
+        known = self.held_back
+        for name, count in names.items():
+            # names may be a program's data: so many are told apart, the rest is one
+            known[name if name in known or len(known) < MOST_NAMES else "…"] += count
+
+    def _put(self, channel: str, kept: list[bytes]) -> bool:
+        self.courier.start()
+        if not kept:
+            return True
+        outcome = self._keeper.put(channel, kept)
+        if self._closed:
+            self._keeper.close()  # closed by another thread meanwhile: nobody else would seal it
+        if outcome == "kept":
+            self._fresh += len(kept)
+            if self._fresh >= FULL_REQUEST:
+                self._fresh = 0
+                self.courier.wake()
+        return outcome != "full"
+
+    # -- the end, and the fork ----------------------------------------------------------------------------------
+
+    def flush(self, until: float) -> bool:
+        """Everything kept goes to the endpoint now; whether nothing of it waits any more at ``until`` (monotonic
+        seconds): it arrived, or it was rejected and counted, or there is no consent to send it."""
+        self._keeper.close(patience=max(0.0, until - time.monotonic()))
+        if not self.courier.start():
+            return self.courier.drain(timeout=until - time.monotonic()).done
+        wish = self.courier.hurry()
+        owed: set[tuple[str, int]] | None = None
+        while self.consented and self.courier.granted < wish:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(PAUSE)
+            if self.durable and not self.courier.holds:  # another process sends
+                if owed is None:
+                    self.destination.ask()
+                waiting = {
+                    (entry.source, entry.start) for entry in peek(self.destination.place, self._consent.stance())
+                }
+                owed = waiting if owed is None else owed & waiting
+                if not owed:
+                    break
+        return True
+
+    def close(self, *, helper: bool = False) -> None:
+        """Last write, no network, a few milliseconds: what waits is left to whoever holds the queue next. ``helper``:
+        one is started, where it can be of use."""
+        holds, backs_off = self.courier.holds, self.courier.backs_off
+        self._closed = True
+        self._keeper.close()
+        self.courier.stop()
+        settings, place = self.destination.settings, self.destination.place
+        wanted = helper and self.durable and settings["delivery"] == "auto"
+        if wanted and self.consented and not backs_off:
+            late = neglected(place, self._consent.stance(), settings.get("interval"))
+            detached.spawn(place, held=holds, neglected=late)
+
+    def abandon(self) -> None:
+        """In a forked child: let go of every descriptor without touching what the parent holds."""
+        self._keeper.after_fork()
+        self.courier.after_fork()
+
+
+@contextmanager
+def quiet() -> Generator[None, None, None]:
+    """OpenTelemetry's instrumentations look away, or every delivery would make new telemetry."""
+    from opentelemetry.context import attach, detach, set_value
+
+    token = attach(set_value("suppress_instrumentation", True))
+    try:
+        yield
+    finally:
+        detach(token)

@@ -1,0 +1,123 @@
+"""What was said about a destination: by keywords, environment, tracking plan and `usagewire.configure`."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from usagewire.config import Resolved, resolve
+from usagewire.errors import PlanError
+from usagewire.formats import Format
+from usagewire.pipeline.destination import Product, consent_for
+from usagewire.policy import plan as plans
+from usagewire.policy.consent import Consent
+
+OURS = ("name", "service", "plan")
+"""Keywords of an exporter that are no settings of its format."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """One reading of it all. Settings may still change by what the operator stored: see `resolve`."""
+
+    format: Format
+    keywords: Mapping[str, Any]
+    environ: Mapping[str, str]
+    argv: list[str]
+    service: str
+    """Empty: the first batch's resource names it."""
+    gate: plans.Open | plans.Plan
+    product: Product
+    facts: Mapping[str, Any]
+    """The tracking plan's settings."""
+    settings: Resolved
+    faults: tuple[str, ...]
+    silenced: str
+    """What in the program said no; empty: nothing did."""
+
+    def resolve(self, stored: Mapping[str, Any]) -> Resolved:
+        """The settings, with what ``usagewire config set`` stored."""
+        return _resolve(self.format, self.keywords, self.environ, self.product, self.facts, stored)
+
+    def consent(self, service_dir: Path) -> Consent:
+        """Who decides whether anything may be kept or leave."""
+        consent = consent_for(service_dir, self.format, self.product, self.environ, self.argv)
+        if self.silenced:
+            consent.disable(self.silenced)
+        return consent
+
+    def service_of(self, resource: Mapping[str, Any]) -> str:
+        """The service's name; programs that never gave one are told apart by their main file."""
+        name = self.service or str(resource.get("service.name") or "unknown_service")
+        if not name.startswith("unknown_service"):
+            return name
+        main = getattr(sys.modules.get("__main__"), "__file__", None) or (self.argv[:1] or [""])[0]
+        return f"unknown_service-{hashlib.sha256(str(Path(main).absolute()).encode()).hexdigest()[:8]}"
+
+
+def read(
+    fmt: Format,
+    keywords: Mapping[str, Any],
+    environ: Mapping[str, str],
+    argv: list[str],
+    configured: Mapping[str, Any],
+) -> Said:
+    """Read everything anew; what is wrong is in ``faults``, all of it."""
+    faults: list[str] = []
+    gate: plans.Open | plans.Plan = plans.Open(fmt.planned)
+    product, facts = Product(), dict[str, Any]()
+    source = plans.find(configured.get("plan") or keywords.get("plan"), environ)
+    if source:
+        try:
+            gate = loaded = plans.load(source)
+            product = Product(loaded.product.variables, loaded.product.opt_out, loaded.product.consent)
+            facts = dict(loaded.product.settings)
+        except PlanError as why:
+            faults += why.faults
+    if configured.get("default") and configured.get("enable") is not True:
+        product = replace(product, consent=configured["default"] == "on")
+    own = {row.name for row in fmt.settings}
+    documented = {name: value for name, value in configured.get("settings", {}).items() if name in own}
+    keywords = {**documented, **keywords}
+    settings = _resolve(fmt, keywords, environ, product, facts, {})
+    return Said(
+        format=fmt,
+        keywords=keywords,
+        environ=environ,
+        argv=argv,
+        service=str(configured.get("service") or keywords.get("service") or _named(environ)),
+        gate=gate,
+        product=product,
+        facts=facts,
+        settings=settings,
+        faults=(*faults, *settings.faults),
+        silenced=str(configured.get("silenced") or ("telemetry.enable" if configured.get("enable") is False else "")),
+    )
+
+
+def _resolve(
+    fmt: Format,
+    keywords: Mapping[str, Any],
+    environ: Mapping[str, str],
+    product: Product,
+    facts: Mapping[str, Any],
+    stored: Mapping[str, Any],
+) -> Resolved:
+    own = {name: value for name, value in keywords.items() if name not in OURS}
+    return resolve(fmt, own, environ, stored=stored, plan=facts, plan_variables=product.variables)
+
+
+def _named(environ: Mapping[str, str]) -> str:
+    """The service's name as far as the environment tells it."""
+    if environ.get("OTEL_SERVICE_NAME", "").strip():
+        return environ["OTEL_SERVICE_NAME"].strip()
+    for pair in environ.get("OTEL_RESOURCE_ATTRIBUTES", "").split(","):
+        name, _, value = pair.partition("=")
+        if name.strip() == "service.name" and value.strip():
+            return unquote(value.strip())
+    return ""

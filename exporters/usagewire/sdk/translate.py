@@ -1,0 +1,96 @@
+"""OpenTelemetry SDK objects → neutral values. The only place that knows what the SDK's objects look like."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk._logs import ReadableLogRecord
+from opentelemetry.sdk.metrics.export import (
+    ExponentialHistogramDataPoint,
+    Gauge,
+    HistogramDataPoint,
+    Metric,
+    MetricsData,
+    NumberDataPoint,
+)
+from opentelemetry.sdk.resources import Resource
+
+from usagewire.signals import Event, Histogram, Point
+
+
+def events(batch: Sequence[ReadableLogRecord]) -> Iterator[tuple[Resource | None, Event]]:
+    """The records that are events (have an ``event_name``), each with its resource. Plain logs never pass."""
+    ids = os.urandom(16 * len(batch)).hex()  # one system call for the whole batch
+    for number, readable in enumerate(batch):
+        record = readable.log_record
+        if not record.event_name:
+            continue
+        scope = readable.instrumentation_scope
+        yield (
+            readable.resource,
+            Event(
+                record.event_name,
+                record.timestamp or record.observed_timestamp or 0,
+                ids[32 * number : 32 * number + 32],
+                _plain(record.attributes),
+                record.body,
+                scope.name if scope is not None else "",
+            ),
+        )
+
+
+def _plain(attributes: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if isinstance(attributes, BoundedAttributes):
+        return attributes.copy()  # a plain dict, at a tenth of the price of iterating it from outside
+    return dict(attributes) if attributes else {}
+
+
+def points(data: MetricsData) -> Iterator[tuple[Resource, Point]]:
+    """Every data point with its resource."""
+    for by_resource in data.resource_metrics:
+        for by_scope in by_resource.scope_metrics:
+            for metric in by_scope.metrics:
+                for point in _metric(metric):
+                    yield by_resource.resource, point
+
+
+def _metric(metric: Metric) -> Iterable[Point]:
+    kind: Literal["gauge", "sum"] = "gauge" if isinstance(metric.data, Gauge) else "sum"
+    for point in metric.data.data_points:
+        attributes: Mapping[str, Any] = dict(point.attributes or {})
+        if isinstance(point, NumberDataPoint):
+            yield Point(
+                metric.name,
+                kind,
+                point.time_unix_nano,
+                attributes=attributes,
+                value=point.value,
+                unit=metric.unit or "",
+            )
+        elif point.count:
+            yield Point(
+                metric.name,
+                "histogram",
+                point.time_unix_nano,
+                attributes=attributes,
+                histogram=_histogram(point),
+                unit=metric.unit or "",
+            )
+
+
+def _histogram(point: HistogramDataPoint | ExponentialHistogramDataPoint) -> Histogram:
+    known = point.min <= point.max  # inf and -inf where the SDK was told not to record them
+    mean: float | None = getattr(point, "mean", None)
+    return Histogram(
+        count=point.count,
+        sum=point.sum,
+        min=point.min if known else None,
+        max=point.max if known else None,
+        mean=point.sum / point.count if mean is None else mean,
+        m2=getattr(point, "m2", None),  # absent where a View replaced the aggregation
+        bounds=tuple(point.explicit_bounds) if isinstance(point, HistogramDataPoint) else (),
+        buckets=tuple(point.bucket_counts) if isinstance(point, HistogramDataPoint) else (),
+    )
