@@ -1,0 +1,126 @@
+"""A destination as it stands on disk, seen from beside whichever process works on it. Changes and creates nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from usagewire.pipeline.destination import Destination
+from usagewire.signals import Item, Period
+from usagewire.state import view
+from usagewire.state.ledger import Ledger
+from usagewire.state.locks import try_lock
+from usagewire.state.paths import Place
+from usagewire.state.shelf import Backlog, Entry
+from usagewire.state.totals import Totals
+
+MILLI = 1_000_000
+
+Owed = frozenset[tuple[str, int]]
+"""Items by file and place in it."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that sends for a destination."""
+
+    pid: int | None
+    """``None`` where the system does not tell, as between containers."""
+    stopped: bool
+    """It was stopped (SIGSTOP, Ctrl-Z): nothing is delivered until it goes on."""
+
+
+class Look:
+    """One look at a destination; each part is read when it is first asked for."""
+
+    def __init__(self, destination: Destination) -> None:
+        self.destination = destination
+        consent = destination.consent(os.environ)
+        self.decision, self._stance = consent.decide(), consent.stance()
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """Every item on disk, oldest first. A no from this shell's environment hides nothing of it."""
+        erased = self._stance.erases and not self._stance.on
+        return [] if erased else view.peek(self.destination.place, replace(self._stance, on=True))
+
+    @property
+    def owed(self) -> Owed:
+        """What tells them apart, in later looks too."""
+        return frozenset((entry.source, entry.start) for entry in self.entries)
+
+    @property
+    def items(self) -> list[Item]:
+        """The same, as formats take them."""
+        return [Item(entry.data) for entry in self.entries]
+
+    @property
+    def backlog(self) -> Backlog:
+        """How much waits."""
+        entries = self.entries
+        return Backlog(
+            len(entries), sum(len(entry.data) for entry in entries), min((one.time for one in entries), default=None)
+        )
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The newest version, or an empty one."""
+        return view.read_ledger(self.destination.place, self._stance.epoch) or Ledger(self._stance.epoch)
+
+    @cached_property
+    def totals(self) -> Totals:
+        """What became of items so far."""
+        return view.totals(self.destination.place)
+
+    @cached_property
+    def period(self) -> Period | None:
+        """The report period as far as it has come."""
+        return view.preview(self.destination.place, self._stance)
+
+    @property
+    def due(self) -> int | None:
+        """When that period ends, in nanoseconds."""
+        if self.period is None:
+            return None
+        interval = self.destination.limits().interval_millis or 0
+        return self.ledger.period.due or self.period.start + interval * MILLI
+
+    @cached_property
+    def holder(self) -> Holder | None:
+        """Who sends; ``None``: nobody."""
+        return holder(self.destination.place)
+
+
+def holder(place: Place) -> Holder | None:
+    """The process that has the lock of ``place``, if one has."""
+    try:
+        descriptor = os.open(place.lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        if try_lock(descriptor):
+            return None
+        pid = _locker(os.fstat(descriptor).st_ino)
+    finally:
+        os.close(descriptor)
+    return Holder(pid, pid is not None and _is_stopped(pid))
+
+
+def _locker(inode: int) -> int | None:
+    """Linux: the pid that has a lock on a file."""
+    with suppress(OSError):
+        for line in Path("/proc/locks").read_text().splitlines():
+            found = re.match(rf"\d+: FLOCK +\S+ +\S+ +(\d+) \S+:{inode} ", line)
+            if found and int(found[1]) > 0:
+                return int(found[1])
+    return None
+
+
+def _is_stopped(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in ("T", "t")
+    return False

@@ -1,0 +1,214 @@
+"""``usagewire send``: deliver everything now, with the program stopped or running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+
+import click
+
+from usagewire.cli.choose import Choice, Found, choosing
+from usagewire.cli.consent import way_out
+from usagewire.cli.look import Look, Owed
+from usagewire.cli.words import bad, good, iso, moment, plural
+from usagewire.delivery.courier import Courier, Progress
+from usagewire.delivery.detached import LIFETIME
+from usagewire.errors import StateError, UsagewireError
+from usagewire.pipeline.destination import Destination, transport_for
+from usagewire.state.consumer import Consumer
+from usagewire.state.ledger import Outcome
+from usagewire.state.totals import Totals
+
+QUIET_SECONDS = 2.0
+"""How long a delivery may take before its progress is shown."""
+PATIENCE = 5.0
+"""Seconds the helper waits for its parent, which is just exiting, to let go of the lock."""
+
+
+@click.command()
+@choosing("service", "format", "destination")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give up after this time; a request under way is finished.",
+)
+@click.option("--force", is_flag=True, help="Do not wait either where the server asked for it (Retry-After).")
+@click.option("--detached", is_flag=True, hidden=True, help="As the helper that a program starts when it ends.")
+def send(timeout: float, force: bool, detached: bool, **names: str | None) -> None:
+    """Deliver everything that waits, now.
+
+    Waits for no back-off of our own, but for a Retry-After of the server, unless --force. Where a running program
+    holds the queue, that program is asked to send, and watched. Reports leave when their period ends, not before.
+
+    The exit code is 0 when nothing is left, 1 when something is (and why is said), 2 when the command is wrong.
+
+    \b
+    Examples:
+      usagewire send
+      usagewire send --service shop --timeout 300
+    """
+    choice = Choice(**names)
+    if detached:
+        _helper(choice)
+        return
+    until = time.monotonic() + timeout
+    found = choice.found()
+    if not found:
+        click.echo(f"nothing to send: no program has left anything in {choice.root} yet")
+    everything = [_deliver(one, until, force) for one in found]
+    if not all(everything):
+        click.get_current_context().exit(1)
+
+
+def _deliver(found: Found, until: float, force: bool) -> bool:
+    """One destination; whether all that waited has left."""
+    destination = found.destination
+    if destination is None:
+        return _failed(found, found.fault)
+    look = Look(destination)
+    if not look.decision.on:
+        return _failed(found, f"off: {look.decision.detail}; {way_out(look.decision, found.place.service_dir.name)}")
+    if destination.settings.faults:
+        return _failed(found, "; ".join(destination.settings.faults))
+    before = look.totals
+    try:
+        with closing(_Ticker(found.title)) as ticker:
+            left, elsewhere = _drain(destination, look.owed, until, force, ticker)
+    except StateError as fault:
+        return _failed(found, str(fault))
+    return _report(found, before, Look(destination), left, elsewhere)
+
+
+def _drain(
+    destination: Destination, owed: Owed, until: float, force: bool, report: Callable[[Progress], None]
+) -> tuple[int, bool]:
+    """Send what is ``owed``, or have it sent by the process that holds the queue.
+
+    Returns how much of it is left, and whether another process holds the queue.
+    """
+    courier = _courier(destination)
+    asked = 0
+    while True:
+        progress = courier.drain(force=force, timeout=max(0.0, until - time.monotonic()), report=report)
+        look = Look(destination)
+        left, outcome = len(owed & look.owed), look.ledger.outcome
+        if not left or not look.decision.on or time.monotonic() >= until:
+            break
+        if not progress.held_elsewhere:
+            if not progress.done:
+                break  # the endpoint said no
+            # done, and yet something is left: a program that is running still writes that file, for a second or two
+        elif not asked:
+            asked = time.time_ns()
+            destination.ask()
+        elif (outcome.last_error or {}).get("time", 0) > asked or _told_to_wait(outcome):
+            break  # it tried, and the endpoint said no
+        time.sleep(0.2)
+    return left, progress.held_elsewhere
+
+
+def _told_to_wait(outcome: Outcome) -> bool:
+    return outcome.retry_by_server and outcome.wait(time.time_ns()) > 0
+
+
+def _courier(destination: Destination) -> Courier:
+    stance = destination.consent(os.environ).stance
+    return Courier(
+        destination.format,
+        destination.settings,
+        lambda: destination.origin,
+        Consumer(destination.place, stance, destination.limits()),
+        stance,
+        transport_for(destination.settings),
+    )
+
+
+class _Ticker:
+    """Says how far it is, once it takes long: one line that changes on a terminal, a few plain ones elsewhere."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._tty = name, sys.stderr.isatty()
+        self._next = time.monotonic() + QUIET_SECONDS
+        self._pause = 0.2 if self._tty else 5.0
+        self._open = False
+
+    def __call__(self, progress: Progress) -> None:
+        """Called about once a second while it takes."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + self._pause
+        state = "the running program sends" if progress.held_elsewhere else f"{progress.waiting:,} to go"
+        text = f"{self._name}: {progress.delivered:,} delivered, {state}"
+        self._open = self._tty
+        click.echo(f"\r\x1b[K{text}" if self._tty else text, err=True, nl=not self._tty, color=self._tty)
+
+    def close(self) -> None:
+        """Leave the terminal's line as it was."""
+        if self._open:
+            click.echo("\r\x1b[K", err=True, nl=False, color=True)
+
+
+def _failed(found: Found, why: str) -> bool:
+    click.echo(f"{found.title}: {bad('not sent')}: {why}", err=True)
+    return False
+
+
+def _report(found: Found, before: Totals, after: Look, left: int, elsewhere: bool) -> bool:
+    """Say how it went: what arrived on stdout, what did not on stderr. Whether everything arrived."""
+    delivered = after.totals.delivered - before.delivered
+    rejected = after.totals.lost["rejected"] - before.lost["rejected"]
+    reason = str((after.ledger.outcome.last_error or {}).get("reason", ""))
+    if delivered or not (left or rejected):
+        arrived = good(f"{plural(delivered, 'item')} delivered") if delivered else "nothing waits"
+        click.echo(f"{found.title}: {arrived}{' by the running program' if elsewhere and delivered else ''}")
+    if rejected:
+        kept = f"{reason}; kept in {found.place.rejected}"
+        click.echo(f"{found.title}: {plural(rejected, 'item')} {bad('rejected')}: {kept}", err=True)
+    if left:
+        click.echo(f"{found.title}: {plural(left, 'item')} {bad('left')}: {_why(after, elsewhere, reason)}", err=True)
+    return not left and not rejected
+
+
+def _why(look: Look, elsewhere: bool, reason: str) -> str:
+    """What kept the rest from leaving, and the way out."""
+    outcome, now = look.ledger.outcome, time.time_ns()
+    holder = look.holder if elsewhere else None
+    if not look.decision.on:
+        return look.decision.detail
+    if holder is not None and holder.stopped:
+        return f"process {holder.pid} holds the queue and is stopped; `kill -CONT {holder.pid}` lets it go on"
+    if _told_to_wait(outcome):
+        how = "and the running program keeps to that" if elsewhere else "--force tries all the same"
+        return f"{reason}; the server asks not to come back before {moment(iso(outcome.retry_at), now)}, {how}"
+    if outcome.failures:
+        return f"{reason}; check the endpoint, {look.destination.settings['endpoint']}, then send again"
+    return "time is up; send again, with a longer --timeout"
+
+
+def _helper(choice: Choice) -> None:
+    """Deliver what a program left when it ended. Says nothing, starts no second try, and never outlives its time."""
+    signal.alarm(int(LIFETIME))  # whatever happens, even inside the resolver
+    with suppress(UsagewireError, OSError, click.UsageError):
+        for found in choice.found():
+            if found.destination is not None and not found.destination.settings.faults:
+                _help(found.destination)
+
+
+def _help(destination: Destination) -> None:
+    courier = _courier(destination)
+    patience = time.monotonic() + PATIENCE
+    while time.monotonic() < patience:
+        look = Look(destination)
+        if not look.decision.on or look.ledger.outcome.wait(time.time_ns()):
+            return
+        if not courier.drain(timeout=LIFETIME - 2 * PATIENCE).held_elsewhere:
+            return
+        time.sleep(0.1)

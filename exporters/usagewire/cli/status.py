@@ -1,0 +1,220 @@
+"""``usagewire status``: who decided, what waits, how it went."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from usagewire.cli.choose import Choice, Found, choosing
+from usagewire.cli.consent import decide, way_out
+from usagewire.cli.look import Look
+from usagewire.cli.words import bad, good, iso, moment, plural, remedy, size, title
+from usagewire.errors import StateError
+from usagewire.policy.consent import Decision
+
+HOW_TO_START = "start a program under opentelemetry-instrument with OTEL_LOGS_EXPORTER=segment"
+
+
+@click.command()
+@choosing("service", "format", "destination")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(as_json: bool, **names: str | None) -> None:
+    """Tell who decided whether data may leave, what waits, how it went, and what was lost.
+
+    For each service and destination. Works with the program stopped or running, and creates nothing.
+
+    \b
+    Examples:
+      usagewire status --service shop
+      usagewire status --json | jq '.destinations[].totals'
+    """
+    choice = Choice(**names)
+    document = report(choice)
+    if as_json:
+        click.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+        return
+    click.echo(f"state folder: {document['state_dir']}")
+    if document["hint"]:
+        click.echo(document["hint"])
+    if not document["destinations"]:
+        click.echo(f"Nothing has run here yet: {HOW_TO_START}.")
+    for one in document["destinations"]:
+        click.echo()
+        for line in _lines(one, time.time_ns()):
+            click.echo(line)
+
+
+def report(choice: Choice) -> dict[str, Any]:
+    """What ``--json`` prints; every key is always there. Times are ISO 8601 in UTC."""
+    found = choice.found()
+    seen = {one.place.service_dir for one in found}
+    silent = [] if choice.format or choice.destination else [path for path in choice.services() if path not in seen]
+    return {
+        "state_dir": str(choice.root),
+        "hint": _hint(choice.root),
+        "destinations": [*(_destination(one) for one in found), *(_nothing(path) for path in silent)],
+    }
+
+
+EMPTY: Mapping[str, Any] = {
+    "service": None,
+    "destination": None,
+    "format": None,
+    "folder": None,
+    "fault": None,
+    "consent": None,
+    "endpoint": None,
+    "delivery": None,
+    "faults": [],
+    "holder": None,
+    "queue": None,
+    "period": None,
+    "last_success": None,
+    "last_error": None,
+    "next_try": None,
+    "totals": None,
+}
+
+
+def _nothing(service_dir: Path) -> dict[str, Any]:
+    """A service that was decided about and never ran, or was forgotten."""
+    return {
+        **EMPTY,
+        "service": service_dir.name,
+        "folder": str(service_dir),
+        "consent": _consent(decide(service_dir, [])[0], service_dir.name),
+        "fault": f"nothing has run yet: {HOW_TO_START}",
+    }
+
+
+def _destination(found: Found) -> dict[str, Any]:
+    service = found.place.service_dir.name
+    base = {**EMPTY, "service": service, "destination": found.place.name, "folder": str(found.place.folder)}
+    destination = found.destination
+    if destination is None:
+        return {**base, "consent": _consent(decide(found.place.service_dir, [])[0], service), "fault": found.fault}
+    settings = destination.settings
+    base |= {
+        "format": destination.format.name,
+        "endpoint": settings["endpoint"],
+        "delivery": settings["delivery"],
+        "faults": list(settings.faults),
+    }
+    try:
+        look = Look(destination)
+        return base | _standing(look, service)
+    except (StateError, OSError) as fault:
+        return {**base, "fault": str(fault)}
+
+
+def _standing(look: Look, service: str) -> dict[str, Any]:
+    backlog, ledger, totals = look.backlog, look.ledger, look.totals
+    outcome, holder = ledger.outcome, look.holder
+    error = outcome.last_error
+    waits = outcome.wait(time.time_ns()) > 0 and backlog.items > 0
+    return {
+        "consent": _consent(look.decision, service),
+        "holder": None if holder is None else {"pid": holder.pid, "stopped": holder.stopped},
+        "queue": {"items": backlog.items, "bytes": backlog.bytes, "oldest": iso(backlog.oldest)},
+        "period": _period(look),
+        "last_success": iso(outcome.last_success),
+        "last_error": None if error is None else {"time": iso(error["time"]), "reason": error["reason"]},
+        "next_try": {"time": iso(outcome.retry_at), "by_server": outcome.retry_by_server} if waits else None,
+        "totals": {
+            "delivered": totals.delivered,
+            "repeated": totals.repeated,
+            "waiting": backlog.items,
+            "lost": {
+                reason: {"count": count, "remedy": remedy(reason)}
+                for reason, count in sorted(totals.lost.items())
+                if count
+            },
+        },
+    }
+
+
+def _period(look: Look) -> dict[str, Any] | None:
+    period = look.period
+    if period is None:
+        return None
+    return {
+        "start": iso(period.start),
+        "due": iso(look.due),
+        "points": len(period.points),
+        "events": len(period.events),
+    }
+
+
+def _consent(decision: Decision, service: str) -> dict[str, Any]:
+    return {
+        "on": decision.on,
+        "by": decision.by,
+        "detail": decision.detail,
+        "since": iso(decision.since),
+        "change": way_out(decision, service),
+    }
+
+
+def _hint(root: Path) -> str | None:
+    """Why a program's queue may be nowhere to be seen."""
+    existing = next((folder for folder in (root, *root.parents) if folder.exists()), root)
+    if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
+        return None
+    return (
+        f"{existing} cannot be written to: a program of this user keeps its queue in memory, nothing of which is seen "
+        "here; set USAGEWIRE_STATE_DIR to a folder that can"
+    )
+
+
+def _lines(one: Mapping[str, Any], now: int) -> Iterator[str]:
+    """One destination, for people."""
+    yield title(" · ".join(name for name in (one["service"], one["destination"]) if name))
+    yield from (f"  {name:<13}{text}" for name, text in _rows(one, now))
+
+
+def _rows(one: Mapping[str, Any], now: int) -> Iterator[tuple[str, str]]:
+    consent = one["consent"]
+    if consent is not None:
+        yield "consent", f"{good('on') if consent['on'] else bad('off')}: {consent['detail']}"
+        yield "", consent["change"]
+    if one["fault"]:
+        yield "fault" if one["destination"] else "", bad(one["fault"]) if one["destination"] else one["fault"]
+    for fault in one["faults"]:
+        yield "setting", bad(fault)
+    if one["queue"] is None:
+        return
+    yield "endpoint", str(one["endpoint"])
+    yield "delivery", f"{one['delivery']}; {_running(one)}"
+    queue, totals = one["queue"], one["totals"]
+    oldest = f", {size(queue['bytes'])}, the oldest from {moment(queue['oldest'], now)}" if queue["items"] else ""
+    yield "queue", f"{plural(queue['items'], 'item')}{oldest}"
+    if one["period"]:
+        period = one["period"]
+        gathered = f"{plural(period['points'], 'point')}, {plural(period['events'], 'event')}"
+        yield "next report", f"{gathered}; due {moment(period['due'], now)}"
+    yield "last success", moment(one["last_success"], now) if one["last_success"] else "never"
+    error = one["last_error"]
+    yield "last error", f"{error['reason']}; {moment(error['time'], now)}" if error else "none"
+    if one["next_try"]:
+        asked = " (the server asked for that)" if one["next_try"]["by_server"] else ""
+        yield "next try", f"{moment(one['next_try']['time'], now)}{asked}"
+    lost = totals["lost"]
+    count = sum(loss["count"] for loss in lost.values())
+    repeated = f" ({totals['repeated']:,} of it once more than needed)" if totals["repeated"] else ""
+    yield "totals", f"{totals['delivered']:,} delivered{repeated}, {totals['waiting']:,} waiting, {count:,} lost"
+    for reason, loss in lost.items():
+        yield "", f"{loss['count']:,} {reason}: {loss['remedy']}"
+
+
+def _running(one: Mapping[str, Any]) -> str:
+    holder = one["holder"]
+    if holder is None:
+        return "no program is running" if one["delivery"] != "manual" else "`usagewire send` delivers"
+    who = f"process {holder['pid']}" if holder["pid"] else "a program"
+    return f"{who} is running" + (f", but {bad('stopped')}: `kill -CONT {holder['pid']}`" if holder["stopped"] else "")

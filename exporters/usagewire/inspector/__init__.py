@@ -1,0 +1,1 @@
+"""The operator's page, and the receiver that tests and the demo share."""
