@@ -1,0 +1,120 @@
+"""No means no: whoever says it, nothing is requested, written, opened or started."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.programs import EMIT, Program, names
+from usagewire.inspector.receiver import Receiver
+
+pytestmark = pytest.mark.slow
+
+LOOK = (
+    EMIT
+    + """
+    logger.emit(event_name="secret_event")
+    import os, sys, threading
+    from opentelemetry._logs import get_logger_provider
+    getattr(get_logger_provider(), "force_flush", lambda: None)()
+    ours = [t.name for t in threading.enumerate() if t.name.startswith("usagewire")]
+    sockets = [fd for fd in os.listdir("/proc/self/fd") if "socket" in os.path.realpath(f"/proc/self/fd/{fd}")]
+    print(ours, sockets, "requests" in sys.modules)
+"""
+)
+SILENT = "[] [] False\n"
+
+
+@pytest.mark.parametrize(
+    ("environ", "argv"),
+    [
+        ({"DO_NOT_TRACK": "1"}, ()),
+        ({"OTEL_SDK_DISABLED": "true"}, ()),
+        ({"USAGEWIRE_DISABLED": "1"}, ()),
+        ({}, ("--disable-telemetry",)),
+    ],
+    ids=["DO_NOT_TRACK", "OTEL_SDK_DISABLED", "USAGEWIRE_DISABLED", "--disable-telemetry"],
+)
+def test_a_switch_leaves_no_trace(
+    program: Program, receiver: Receiver, environ: dict[str, str], argv: tuple[str, ...]
+) -> None:
+    """Off by environment or by the product's own flag: no request, no file, no socket, no thread, no word."""
+    done = program.run(LOOK, *argv, environ=program.environ(**environ))
+
+    assert (0, SILENT, "") == (done.returncode, done.stdout, done.stderr)
+    assert not program.state.exists()
+    assert (0, []) == (receiver.connections, receiver.requests)
+
+
+def test_off_by_the_operator_holds_for_the_next_run(program: Program, receiver: Receiver) -> None:
+    """`usagewire off` from another shell: the program writes nothing but what off itself wrote, and sends nothing;
+    `on` lets the events from then on through, and only those."""
+    off = program.usagewire("off", "--service", "shop")
+    before = sorted(str(path) for path in program.state.rglob("*"))
+    silent = program.run(LOOK)
+    after = sorted(str(path) for path in program.state.rglob("*"))
+    on = program.usagewire("on", "--service", "shop")
+    program.run(EMIT + '    logger.emit(event_name="after_on")\n')
+
+    assert (0, 0) == (off.returncode, on.returncode), off.stderr + on.stderr
+    assert (0, SILENT, "") == (silent.returncode, silent.stdout, silent.stderr)
+    assert before == after
+    assert receiver.wait(1, timeout=20)
+    assert ["after_on"] == names(receiver.events())
+
+
+def test_off_while_running_stops_at_once_and_unlinks_what_waits(program: Program) -> None:
+    """A running program whose endpoint is down: `usagewire off` empties the queue, and later events go nowhere."""
+    program.endpoint = "http://127.0.0.1:9"
+    source = (
+        EMIT
+        + """
+    import sys
+    from opentelemetry._logs import get_logger_provider
+    logger.emit(event_name="before_off")
+    get_logger_provider().force_flush()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    logger.emit(event_name="after_off")
+    get_logger_provider().force_flush()
+    """
+    )
+    import subprocess
+
+    with program.start(source, environ=program.environ(), stdin=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert "ready\n" == process.stdout.readline()
+        off = program.usagewire("off", "--service", "shop")
+        left = [
+            path for path in (program.state / "shop").rglob("*") if path.is_file() and holds_data(path.read_bytes())
+        ]
+        out, err = process.communicate("go on\n", timeout=30)
+
+    assert 0 == off.returncode, off.stderr
+    assert [] == left
+    assert (0, "", "") == (process.returncode, out, err)
+    later = [path for path in (program.state / "shop").rglob("*") if path.is_file() and holds_data(path.read_bytes())]
+    assert [] == later
+
+
+def holds_data(content: bytes) -> bool:
+    """Whether a file holds an event of the program."""
+    return b"before_off" in content or b"after_off" in content
+
+
+def test_a_program_says_no_in_code(program: Program, receiver: Receiver) -> None:
+    """`usagewire.disable()` and a product's own `telemetry.enable: false` silence the process from then on."""
+    source = (
+        EMIT
+        + """
+    import usagewire
+    usagewire.configure({"telemetry": {"enable": False}})
+    logger.emit(event_name="never")
+    print(usagewire.flush(2_000))
+    """
+    )
+
+    done = program.run(source)
+
+    assert (0, "True\n", "") == (done.returncode, done.stdout, done.stderr)
+    assert [] == receiver.requests
+    assert not list(program.state.rglob("*.seg"))
