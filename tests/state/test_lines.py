@@ -41,6 +41,19 @@ def test_scan_loses_at_most_the_record_of_a_damaged_byte(payloads: list[bytes], 
     assert 1 == sum(line.records for line in found if line.payload is None)
 
 
+@given(st.data())
+def test_neighbours_that_are_both_damaged_count_as_two(data: st.DataObject) -> None:
+    """Wherever in each of two records the one damaged byte is, short of their line feeds."""
+    framed = [bytearray(lines.frame(lines.item(b'{"a":%d}' % number))) for number in range(4)]
+    for record in framed[1:3]:
+        record[data.draw(st.integers(0, len(record) - 2))] ^= data.draw(st.sampled_from((0x80, 0xC0, 0xFF)))
+
+    found = lines.scan(b"".join(framed))
+
+    assert [lines.item(b'{"a":0}'), None, lines.item(b'{"a":3}')] == [line.payload for line in found]
+    assert 2 == found[1].records
+
+
 @given(PAYLOADS, st.integers(0, 1000))
 def test_scan_passes_over_a_torn_end(payloads: list[bytes], cut: int) -> None:
     """A segment whose writer died in the middle of a line holds the lines before it, and no damage."""

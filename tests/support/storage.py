@@ -22,6 +22,7 @@ from usagewire.errors import StateError
 from usagewire.signals import Item, Origin, Period, Point, Stance
 from usagewire.state import fold, lines, locks
 from usagewire.state.consumer import Consumer, Limits
+from usagewire.state.listing import segments
 from usagewire.state.paths import Place, prepare
 from usagewire.state.purge import purge
 from usagewire.state.segments import Writer
@@ -103,16 +104,18 @@ class World:
     # -- the oracle ---------------------------------------------------------------------------------------------
 
     def note(self, file: str, *records: Any) -> None:
-        """Append to one of the oracle's files, in one write."""
+        """Append to one of the oracle's files, in one write, which a kill may cut short: then it was never noted."""
         descriptor = os.open(self.oracle / file, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
-        os.write(descriptor, b"".join(json.dumps(record).encode() + b"\n" for record in records))
+        os.write(descriptor, b"".join(b"\n" + json.dumps(record).encode() + b"\n" for record in records))
         os.close(descriptor)
 
     def noted(self, file: str) -> list[Any]:
-        try:
-            return [json.loads(line) for line in (self.oracle / file).read_bytes().splitlines()]
-        except FileNotFoundError:
-            return []
+        found: list[Any] = []
+        with suppress(FileNotFoundError):
+            for line in (self.oracle / file).read_bytes().split(b"\n"):
+                with suppress(ValueError):
+                    found.append(json.loads(line))
+        return found
 
     # -- writing and consuming ----------------------------------------------------------------------------------
 
@@ -176,7 +179,8 @@ class World:
         for _ in range(200):
             self.tick(consumer, force=True)
             ledger = consumer.ledger
-            if consumer.held and not (consumer.backlog().items or ledger.period.gathered or ledger.folded):
+            unfolded = any(found.signals for found in segments(self.place))
+            if consumer.held and not (unfolded or consumer.backlog().items or ledger.period.gathered or ledger.folded):
                 break
         else:
             raise AssertionError(f"does not drain: {consumer.backlog()} {consumer.ledger}")

@@ -29,6 +29,7 @@ MOST = 1 << 20
 _ITEM = b'{"item":'
 LOST = b'{"lost":'
 """How the payload of losses begins."""
+_HEAD = (b"0123456789abcdef",) * 8 + (b" ", b"{")
 _BEGIN = re.compile(rb"[0-9a-f]{8} \{")
 
 Losses = dict[str, int]
@@ -152,8 +153,14 @@ def _salvage(content: bytes, start: int, end: int, found: list[Line]) -> None:
             break
     if found and found[-1].payload is None:
         start = found.pop().start
-    found.append(Line(start, end, None, max(1, len(_BEGIN.findall(content, start, end)))))
+    found.append(Line(start, end, None, max(1, sum(map(_heads, content[start:end].split(b"\n"))))))
     found += good
+
+
+def _heads(piece: bytes) -> int:
+    """How many records begin in a damaged piece of a file; the damaged byte may be one of the first record's head."""
+    fits = sum(byte in allowed for byte, allowed in zip(piece, _HEAD, strict=False))
+    return len(_BEGIN.findall(piece)) + (fits == len(_HEAD) - 1)
 
 
 # -- JSON of events and points --------------------------------------------------------------------------------------
