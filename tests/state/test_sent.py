@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 
 from tests.support.state import Desk
-from usagewire.state.sent import Sent
+from usagewire.state.sent import Sent, body_of
 
 
 def sent_by(desk: Desk, most: int = 1 << 20) -> Sent:
@@ -54,6 +56,27 @@ def test_binary_body_is_base64(tmp_path: Path) -> None:
     sent.sent(sent.sending("a1", "https://x", b"\xff", 1), "delivered", 200)
 
     assert ["/w=="] == [content["body_base64"] for _, content in kept(desk)]
+
+
+def test_packed_body_is_kept_as_it_left(tmp_path: Path) -> None:
+    """A body ten times as long as the history is kept where gzip makes it fit, and reads back byte for byte."""
+    desk = Desk(tmp_path)
+    sent = sent_by(desk, most=5000)
+    body = b"0123456789" * 5000
+    sent.sent(sent.sending("a1", "https://x", body, 1, gzip.compress(body)), "delivered", 200)
+
+    ((_, copy),) = kept(desk)
+    assert (50_000, body) == (copy["bytes"], body_of(copy))
+
+
+@pytest.mark.parametrize("body", [b"", b'{"a":1}', b"\xff"])
+def test_body_reads_back(tmp_path: Path, body: bytes) -> None:
+    """Whatever form it is kept in."""
+    desk = Desk(tmp_path)
+    sent_by(desk).sending("a1", "https://x", body, 1)
+    (found,) = desk.place.sent.iterdir()
+
+    assert body == body_of(orjson.loads(found.read_bytes() + b"}"))
 
 
 def test_copy_is_there_before_the_request(tmp_path: Path) -> None:

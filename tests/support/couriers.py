@@ -96,8 +96,10 @@ class Network:
             self.arrived += items[: int(answer.body) if answer.body else None]
         return answer
 
-    def wire(self, request: Request) -> Request:
+    def pack(self, request: Request) -> Request:
         return request
+
+    wire = pack
 
     def close(self) -> None:
         """Nothing is open."""

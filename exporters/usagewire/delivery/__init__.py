@@ -29,6 +29,10 @@ class Transport(Protocol):
         ``error`` says why in a few words, and holds no credential."""
         ...
 
+    def pack(self, request: Request) -> Request:
+        """The request with its body as it leaves, compressed where that is wanted; doing it again changes nothing."""
+        ...
+
     def wire(self, request: Request) -> Request:
         """The request as it leaves, with every header of ours and its body packed, for who wants to see it first.
         Connects to nothing."""

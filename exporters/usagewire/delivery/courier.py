@@ -274,11 +274,13 @@ class Courier:
         if not before.on or before.epoch != self._queue.ledger.epoch:
             return False
         uncertain = self._queue.uncertain
-        body = self._settings.mask(request.readable or request.body)
-        name = self._queue.sending(request.url, body, taken)
         if self._transport is None:
             self._transport = self._open_transport()
-        response = self._transport.send(request)
+        packed = self._transport.pack(request)  # once, for the wire and for the copy
+        body = self._settings.mask(request.readable or request.body)
+        as_sent = packed is not request and body == request.body
+        name = self._queue.sending(request.url, body, taken, packed.body if as_sent else b"")
+        response = self._transport.send(packed)
         verdict = self._judge(request, response, uncertain)
         self._queue.sent(name, describe(verdict), response.status)
         return self._settle(entries, verdict, body)

@@ -61,6 +61,10 @@ class GrpcTransport:
             self._drop()
             return Response(None, error="aborted" if self._closed else f"no answer ({type(fault).__name__})")
 
+    def pack(self, request: Request) -> Request:
+        """As it is: gRPC compresses by itself."""
+        return request
+
     def wire(self, request: Request) -> Request:
         """See `usagewire.delivery.Transport.wire`."""
         return replace(request, headers={"User-Agent": self._agent(), **dict(self._metadata(request))})

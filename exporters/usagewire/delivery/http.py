@@ -59,10 +59,21 @@ class HttpTransport:
         except Exception as fault:  # whatever it is, the courier needs an answer and the host must not see it
             return Response(None, error=guard.ended or explain(fault, millis))
 
+    def pack(self, request: Request) -> Request:
+        """See `usagewire.delivery.Transport.pack`."""
+        body = request.body
+        coded = any(name.lower() == "content-encoding" for name in request.headers)
+        if coded or self._settings.get("compression") != "gzip" or len(body) < WORTH_PACKING:
+            return request
+        packed = _gzip(body)
+        if len(packed) >= len(body):
+            return request
+        return replace(request, headers={**request.headers, "Content-Encoding": "gzip"}, body=packed)
+
     def wire(self, request: Request) -> Request:
         """See `usagewire.delivery.Transport.wire`."""
-        body, packed = self._pack(request)
-        return replace(request, headers=self._headers(request, packed), body=body)
+        packed = self.pack(request)
+        return replace(packed, headers=self._headers(packed))
 
     def abort(self) -> None:
         """Make an exchange in progress in another thread return soon, and every later one at once."""
@@ -105,20 +116,12 @@ class HttpTransport:
             key=files["client_key"],
         )
 
-    def _headers(self, request: Request, packed: bool) -> Mapping[str, str]:
+    def _headers(self, request: Request) -> Mapping[str, str]:
         ours = {"User-Agent": self._user_agent or _name(), "Accept-Encoding": "identity"}
-        framing = {"Content-Encoding": "gzip"} if packed else {}
+        framing = {name: value for name, value in request.headers.items() if name.lower() == "content-encoding"}
         operators: Mapping[str, str] = self._settings.get("headers") or {}
         said = (ours, request.headers, operators, framing)  # the last to speak wins
         return dict({name.lower(): (name, value) for part in said for name, value in part.items()}.values())
-
-    def _pack(self, request: Request) -> tuple[bytes, bool]:
-        body = request.body
-        coded = any(name.lower() == "content-encoding" for name in request.headers)
-        if coded or self._settings.get("compression") != "gzip" or len(body) < WORTH_PACKING:
-            return body, False
-        packed = _gzip(body)
-        return (packed, True) if len(packed) < len(body) else (body, False)
 
 
 def _gzip(body: bytes) -> bytes:

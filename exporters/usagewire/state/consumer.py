@@ -250,9 +250,9 @@ class Consumer:
         new.outcome.fail(self._clock(), reason, at, by_server)
         self._advance(new)
 
-    def sending(self, url: str, body: bytes, count: int) -> str:
+    def sending(self, url: str, body: bytes, count: int, packed: bytes = b"") -> str:
         """A request is about to leave; returns the name of its copy in sent/."""
-        return self._sent.sending(self.ledger.epoch, url, body, count)
+        return self._sent.sending(self.ledger.epoch, url, body, count, packed)
 
     def sent(self, name: str, verdict: str, status: int | None) -> None:
         """What became of it; see `usagewire.state.sent`."""

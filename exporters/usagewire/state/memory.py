@@ -149,7 +149,7 @@ class MemoryQueue:
         with self._mutex:
             self.ledger.outcome.fail(self._clock(), reason, at, by_server)
 
-    def sending(self, url: str, body: bytes, count: int) -> str:
+    def sending(self, url: str, body: bytes, count: int, packed: bytes = b"") -> str:
         """No copy is kept."""
         return ""
 
