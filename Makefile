@@ -2,6 +2,7 @@
 # but Debian packages that are missing (Chromium, strace), and those only for `make test` as root.
 PYTHON ?= python3
 VENV := .venv
+PACKAGES := strace
 BIN := $(VENV)/bin
 DONE := $(VENV)/.done
 
@@ -46,8 +47,13 @@ proto: $(DONE)  # generate the code of proto/ anew
 docs: $(DONE)  # write the generated parts of the pages anew
 	@$(BIN)/cog -r $$(git ls-files 'docs/*.md' README.md | xargs grep -l '\[\[\[cog')
 
+.PHONY: packages
+packages:  # Debian packages that some tests need; without them those are skipped
+	@missing=$$(for name in $(PACKAGES); do dpkg -s $$name > /dev/null 2>&1 || echo $$name; done); \
+	[ -z "$$missing" ] || [ "$$(id -u)" != 0 ] || { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing; } > /dev/null 2>&1 || echo "not installed: $$missing; what needs it is not tested"
+
 .PHONY: test
-test: lint  # everything
+test: lint packages  # everything
 	@$(BIN)/pytest -q -n 2
 	@$(BIN)/python -m build --quiet --wheel --outdir $(VENV)/wheel . > /dev/null
 
