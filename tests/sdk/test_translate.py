@@ -43,7 +43,7 @@ def emitted(**said: Any) -> Event:
     capture = Capture()
     try:
         capture.provider.get_logger("shop").emit(**said)
-        ((_, event),) = translate.events(capture.records())
+        ((_, (event,)),) = translate.events(capture.records())
     finally:
         capture.provider.shutdown()
     return event
@@ -67,7 +67,7 @@ def test_plain_logs_are_no_events() -> None:
     capture.provider.shutdown()
 
     assert 2 == len(capture.records())
-    assert [] == list(translate.events(capture.records()))
+    assert [] == translate.events(capture.records())
 
 
 def test_without_a_timestamp_the_time_is_when_it_was_observed() -> None:
@@ -77,8 +77,8 @@ def test_without_a_timestamp_the_time_is_when_it_was_observed() -> None:
     neither.observed_timestamp = None  # type: ignore[assignment]
 
     assert emitted(event_name="sold").time > 1_600_000_000 * 10**9
-    assert [7] == [event.time for _, event in translate.events([observed])]
-    assert [0] == [event.time for _, event in translate.events([replace(observed, log_record=neither)])]
+    assert [7] == [event.time for _, (event,) in translate.events([observed])]
+    assert [0] == [event.time for _, (event,) in translate.events([replace(observed, log_record=neither)])]
 
 
 def test_a_record_may_lack_scope_and_attributes() -> None:
@@ -86,10 +86,23 @@ def test_a_record_may_lack_scope_and_attributes() -> None:
     resource = Resource({"service.name": "shop"})
     record = ReadableLogRecord(LogRecord(timestamp=1, event_name="bare"), resource)
 
-    ((found, event),) = translate.events([record])
+    ((found, (event,)),) = translate.events([record])
 
     assert resource is found
     assert Event("bare", 1, event.id, {}, None, "") == event
+
+
+def test_events_come_resource_by_resource() -> None:
+    """One group for each stretch of records of one resource, in the order of the records."""
+    one, other = Resource({"service.name": "shop"}), Resource({"service.name": "till"})
+    records = [
+        ReadableLogRecord(LogRecord(timestamp=time, event_name="sold"), resource)
+        for time, resource in enumerate((one, one, other, one), 1)
+    ]
+
+    found = [(resource, [event.time for event in events]) for resource, events in translate.events(records)]
+
+    assert [(one, [1, 2]), (other, [3]), (one, [4])] == found
 
 
 @pytest.mark.parametrize(
@@ -112,7 +125,7 @@ def test_every_event_has_an_id_of_its_own() -> None:
 
     twice = [*translate.events(capture.records()), *translate.events(capture.records())]
 
-    assert 20 == len({event.id for _, event in twice})
+    assert 20 == len({event.id for _, events in twice for event in events})
 
 
 # -- points ---------------------------------------------------------------------------------------------------------
@@ -127,7 +140,7 @@ def collected(use: Callable[[Meter], object], views: Sequence[View] = (), **read
         data = memory.get_metrics_data()
     finally:
         provider.shutdown()
-    return [] if data is None else [replace(point, time=0) for _, point in translate.points(data)]
+    return [] if data is None else [replace(point, time=0) for _, points in translate.points(data) for point in points]
 
 
 def histogram(meter: Meter, *values: float) -> None:
@@ -190,7 +203,8 @@ def made(point: HistogramDataPoint) -> list[Point]:
     """The points of metrics data made by hand, with one histogram."""
     metric = Metric("size", None, None, Histogram([point], 1))  # type: ignore[arg-type]
     scope = ScopeMetrics(InstrumentationScope("shop"), [metric], "")
-    return [point for _, point in translate.points(MetricsData([ResourceMetrics(Resource({}), [scope], "")]))]
+    ((_, points),) = translate.points(MetricsData([ResourceMetrics(Resource({}), [scope], "")]))
+    return points
 
 
 EMPTY = HistogramDataPoint({}, 1, 2, 0, 0, (0,), (), inf, -inf)

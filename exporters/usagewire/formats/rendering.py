@@ -12,16 +12,19 @@ _HAPPENINGS = {"usage.component.start": "start", "usage.component.stop": "stop"}
 
 def flat(event: Event) -> Event:
     """``event`` with a mapping body among its attributes, which win."""
-    if event.body is None or not isinstance(event.body, Mapping):
+    body = event.body
+    if body is None or not isinstance(body, Mapping):
         return event
-    return event._replace(attributes={**cast("Mapping[str, Any]", event.body), **event.attributes}, body=None)
+    return event._replace(attributes={**cast("Mapping[str, Any]", body), **event.attributes}, body=None)
 
 
 def component(event: Event) -> tuple[str, str] | None:
     """``("server", "start")`` of an event that says that a component has started or stopped."""
     happening = _HAPPENINGS.get(event.name)
-    name = event.attributes.get("usage.component.name") if happening else None
-    return (name, happening) if happening and isinstance(name, str) and name else None
+    if happening is None:
+        return None
+    name = event.attributes.get("usage.component.name")
+    return (name, happening) if isinstance(name, str) and name else None
 
 
 def renamed(event: Event, name: str, attributes: Mapping[str, str]) -> Event:

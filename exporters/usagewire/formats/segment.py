@@ -90,7 +90,7 @@ def encode(event: Event, origin: Origin, settings: Settings) -> Item:
 def _track(name: str, attributes: Mapping[str, Any], time: int, message_id: str, origin: Origin) -> Item:
     # Put together by hand: half of an event is the same every time, and this is the hot path.
     sender, library = _always(origin.session, origin.library_version)
-    properties, at = _properties(name, attributes), _iso(time).encode()
+    properties, at = _properties(name, attributes), _millisecond(time // 1_000_000)
     return _item(
         name, b"".join((_TRACK, dumps_text(name), sender, properties, _AT, at, _ID, message_id.encode(), library))
     )
@@ -141,15 +141,11 @@ def _oversize(name: str, size: str) -> Unsendable:
     return Unsendable("oversize", f"event {name[:80]!r} takes {size} bytes as JSON, Segment takes {EVENT_BYTES}")
 
 
-def _iso(time: int) -> str:
-    """Nanoseconds → ``2026-10-05T07:30:00.123Z``; times outside the years 1970 to 9999 move to their edge."""
-    return _millisecond(time // 1_000_000)
-
-
 @lru_cache(maxsize=256)  # printing a date costs more than the rest of the event, and a batch shares few of them
-def _millisecond(millis: int) -> str:
+def _millisecond(millis: int) -> bytes:
+    """``2026-10-05T07:30:00.123Z``; times outside the years 1970 to 9999 move to their edge."""
     millis = min(max(millis, 0), 253_402_300_799_999)
-    return f"{datetime.fromtimestamp(millis // 1000, tz=timezone.utc).isoformat()[:19]}.{millis % 1000:03}Z"
+    return f"{datetime.fromtimestamp(millis // 1000, tz=timezone.utc).isoformat()[:19]}.{millis % 1000:03}Z".encode()
 
 
 # -- metrics ------------------------------------------------------------------------------------------------------
@@ -200,7 +196,7 @@ def pack(items: Sequence[Item], settings: Settings, now: int, attempt: int) -> t
         return Request(f"{settings['endpoint']}/v1/track", _identified(items[0], user), headers), 1
     if attempt > 1:
         headers["X-Retry-Count"] = str(attempt - 1)
-    tail = f'],"sentAt":"{_iso(now)}"}}'.encode()
+    tail = b'],"sentAt":"%b"}' % _millisecond(now // 1_000_000)
     room = BATCH_BYTES - len(b'{"batch":[') - len(tail)
     taken: list[bytes] = []
     for item in items[:BATCH_EVENTS]:

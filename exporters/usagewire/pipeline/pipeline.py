@@ -97,15 +97,18 @@ class Pipeline:
         if not fmt.carries_events:
             return self._no_place(len(events))
         render, redact, encode, hashed = fmt.render, self._redactor.event, fmt.encode, fmt.hashed
+        origin, settings = destination.origin, destination.settings
 
-        def line(event: Event) -> tuple[bytes | None, Mapping[str, int]]:
+        def line(event: Event) -> bytes | None:
             passed, held_back = gate.event(render(event), salt, now)
+            if held_back:
+                self._hold_back(held_back)
             if passed is None:
-                return None, held_back
+                return None
             exempt = gate.exempt(passed.name)
             clean = redact(passed, exempt | hashed if hashed else exempt)
-            item = None if encode is None else encode(clean, destination.origin, destination.settings)
-            return (lines.event(clean) if item is None else lines.item(item.data)), held_back
+            item = None if encode is None else encode(clean, origin, settings)
+            return lines.event(clean) if item is None else lines.item(item.data)
 
         kept = self._kept(events, line)
         items = list(filter(lines.is_item, kept))
@@ -120,28 +123,26 @@ class Pipeline:
             return self._no_place(len(points))
         gate, salt, now = self._gate, self._salt, time.time_ns()
 
-        def line(point: Point) -> tuple[bytes | None, Mapping[str, int]]:
+        def line(point: Point) -> bytes | None:
             passed, held_back = gate.point(point, salt, now)
+            if held_back:
+                self._hold_back(held_back)
             if passed is None:
-                return None, held_back
+                return None
             clean = fmt.admit(self._redactor.point(passed, gate.exempt(passed.name)), settings)
             if clean is None:
                 raise Unsendable("format", f"{point.name} has no place in it")
-            return lines.point(clean), held_back
+            return lines.point(clean)
 
         return self._put(METRICS, self._kept(points, line))
 
-    def _kept(
-        self, signals: Sequence[_Signal], line: Callable[[_Signal], tuple[bytes | None, Mapping[str, int]]]
-    ) -> list[bytes]:
+    def _kept(self, signals: Sequence[_Signal], line: Callable[[_Signal], bytes | None]) -> list[bytes]:
         """The lines of what passes; whatever does not is counted, and never costs its batch."""
         kept: list[bytes] = []
         lost: Counter[str] = Counter()
         for signal in signals:
             try:
-                made, held_back = line(signal)
-                if held_back:
-                    self._hold_back(held_back)
+                made = line(signal)
                 if made is None:
                     lost["plan"] += 1
                 else:

@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from opentelemetry.sdk._logs import ReadableLogRecord
@@ -45,16 +45,12 @@ Before 1.45 it forgets those that are set, not observed, in any case."""
 
 def _keep(
     measure: Measure,
-    translated: Callable[[], Iterable[tuple[Resource | None, _Signal]]],
+    translated: Callable[[], Sequence[tuple[Resource | None, Sequence[_Signal]]]],
     take: Callable[[Sequence[_Signal], Mapping[str, Any]], bool],
 ) -> bool:
     """Hand what an export is about to the intake, resource by resource; whether all of it was kept."""
-    groups: list[tuple[Resource | None, list[_Signal]]] = []
     try:
-        for resource, signal in translated():
-            if not groups or groups[-1][0] is not resource:
-                groups.append((resource, []))
-            groups[-1][1].append(signal)
+        groups = [group for group in translated() if group[1]]
     except Exception:
         # Records that are not what the SDK makes: the host must not hear of them.
         _log.info("usagewire: an export that cannot be read is dropped", exc_info=True)

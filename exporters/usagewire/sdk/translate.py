@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from opentelemetry.attributes import BoundedAttributes
@@ -21,25 +21,31 @@ from opentelemetry.sdk.resources import Resource
 from usagewire.signals import Event, Histogram, Point
 
 
-def events(batch: Sequence[ReadableLogRecord]) -> Iterator[tuple[Resource | None, Event]]:
-    """The records that are events (have an ``event_name``), each with its resource. Plain logs never pass."""
+def events(batch: Sequence[ReadableLogRecord]) -> list[tuple[Resource | None, list[Event]]]:
+    """The records that are events (have an ``event_name``), resource by resource. Plain logs never pass."""
     ids = os.urandom(16 * len(batch)).hex()  # one system call for the whole batch
+    groups: list[tuple[Resource | None, list[Event]]] = []
+    group: list[Event] = []
     for number, readable in enumerate(batch):
         record = readable.log_record
-        if not record.event_name:
+        name = record.event_name
+        if not name:
             continue
-        scope = readable.instrumentation_scope
-        yield (
-            readable.resource,
+        resource, scope = readable.resource, readable.instrumentation_scope
+        if not groups or groups[-1][0] is not resource:
+            group = []
+            groups.append((resource, group))
+        group.append(
             Event(
-                record.event_name,
+                name,
                 record.timestamp or record.observed_timestamp or 0,
                 ids[32 * number : 32 * number + 32],
                 _plain(record.attributes),
                 record.body,
                 scope.name if scope is not None else "",
-            ),
+            )
         )
+    return groups
 
 
 def _plain(attributes: Mapping[str, Any] | None) -> Mapping[str, Any]:
@@ -48,13 +54,15 @@ def _plain(attributes: Mapping[str, Any] | None) -> Mapping[str, Any]:
     return dict(attributes) if attributes else {}
 
 
-def points(data: MetricsData) -> Iterator[tuple[Resource, Point]]:
-    """Every data point with its resource."""
-    for by_resource in data.resource_metrics:
-        for by_scope in by_resource.scope_metrics:
-            for metric in by_scope.metrics:
-                for point in _metric(metric):
-                    yield by_resource.resource, point
+def points(data: MetricsData) -> list[tuple[Resource | None, list[Point]]]:
+    """Every data point, resource by resource."""
+    return [
+        (
+            found.resource,
+            [point for scope in found.scope_metrics for metric in scope.metrics for point in _metric(metric)],
+        )
+        for found in data.resource_metrics
+    ]
 
 
 def _metric(metric: Metric) -> Iterable[Point]:
