@@ -55,6 +55,19 @@ _PATH = re.compile(
 )
 _PATH_LIKE = re.compile(r"(?<!\S)[^\s/\\@]*[/\\@]\S*")
 
+_CARD = re.compile(r"(?<![\w.+/-])[2-6][0-9]{3}(?:[ -]?[0-9]){10,15}(?![\w-]|\.[0-9])")
+_CARDS = re.compile(  # a number of nineteen digits is usually a time, and those begin with 1
+    r"3(?:0[0-5]|[689][0-9])[0-9]{11}|3[47][0-9]{13}|(?:2[2-7]|4[0-9]|5[0-8]|35|6[0-9])[0-9]{14}(?:[0-9]{3})?"
+)
+_PHONE = re.compile(  # international; American; German: a number that says so, not any number
+    r"(?<![\w.+/-])(?:"
+    r"\+[1-9](?:[ ./()-]{0,2}[0-9]){9,14}"
+    r"|00[1-9][0-9]{0,2}[ /-](?:[ ./()-]{0,2}[0-9]){8,12}"
+    r"|(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}-)[0-9]{3}-[0-9]{4}"
+    r"|\(?0[1-9][0-9]{1,3}\)?[ /][0-9]{7,8}"
+    r")(?![\w-]|\.[0-9])"
+)
+
 _TOKEN = re.compile(
     r"(?<![A-Za-z0-9])(?:"
     r"(?<![\w-])eyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?"
@@ -99,6 +112,8 @@ class Scrubber:
             text = _PATH.sub("[path]", self._home.sub("[path]", text))
         if at or slash:
             text = _PATH_LIKE.sub(self._unname, text)
+        if len(text) > 10:
+            text = _PHONE.sub("[phone]", _CARD.sub(_card, text))
         if "=" in text:
             text = _KEYED.sub(_keyed, text)
         if len(text) > 15 and max(map(len, text.split())) > 15:
@@ -152,6 +167,16 @@ def _ipv6(found: re.Match[str]) -> str:
     plain = text.partition("%")[0]
     short = "::" in plain and len(plain.replace("::", ":").strip(":").split(":")) < 4
     return text if short and not any(address in network for network in _IN_USE) else "[ip]"
+
+
+def _card(found: re.Match[str]) -> str:
+    """A number of a payment card's length and beginning, and with its check digit (Luhn)."""
+    digits = re.sub("[ -]", "", found[0])
+    if not _CARDS.fullmatch(digits):
+        return found[0]
+    doubled = "0246813579"
+    total = sum(int(doubled[int(digit)] if place % 2 else digit) for place, digit in enumerate(reversed(digits)))
+    return found[0] if total % 10 else "[card]"
 
 
 def _keyed(found: re.Match[str]) -> str:

@@ -37,13 +37,16 @@ _ENTITY = re.compile(r"([\w-]+\.)(?![0-9]+$).+", re.DOTALL)
 """`mon.host-a`: a daemon called after its host, unlike `osd.7`."""
 
 _DIGIT = re.compile(r"[0-9]").search
+_NUMERIC = frozenset("0123456789 ()/.-")
+_NUMBER = re.compile(r"[0-9][0-9 ()/.-]{9}").search
+"""Where a telephone's or a payment card's number may begin; ten characters and a sign are the shortest looked for."""
 _BARE = (bool, int, float, type(None))
 
 
 class Redactor:
     """Replaces what must not leave by readable markers: ``[email]``, ``[ip]``, ``[mac]``, ``[path]``, ``[user]``,
-    ``[host]``, ``[credentials]``, ``[token]``. ``user``, ``host`` and ``home`` are this machine's, found inside paths
-    and URLs even where nothing else gives them away."""
+    ``[host]``, ``[credentials]``, ``[token]``, ``[card]``, ``[phone]``. ``user``, ``host`` and ``home`` are this
+    machine's, found inside paths and URLs even where nothing else gives them away."""
 
     def __init__(self, user: str = "", host: str = "", home: str = "") -> None:
         self._scrub = Scrubber(user, host, home)
@@ -82,11 +85,18 @@ class Redactor:
             and ":" not in value
             and "@" not in value
             and "\\" not in value
-            and value.count(".") < 3
-            and value.count("-") < 5
-            and (len(value) < 20 or not _DIGIT(value))
+            and ("." not in value or value.count(".") < 3)
         ):
-            return value
+            length = len(value)
+            if length < 11:
+                return value
+            if length < 20:
+                # ten characters in a row, among fewer than twenty: the tenth from either end is one of them
+                number = value[9] in _NUMERIC and value[-10] in _NUMERIC and _NUMBER(value)
+                if not number and (length < 17 or value.count("-") < 5):
+                    return value
+            elif not _DIGIT(value) and value.count("-") < 5:
+                return value
         if exempt(name, value):
             return value
         clean = self._scrub(value) if len(value) <= LONGEST else "[long text]"
@@ -101,7 +111,7 @@ class Redactor:
                     clean = NAMED[name]
                 elif name == "usage.crash.entity":
                     clean = _ENTITY.sub(r"\1[host]", value)
-                elif len(value) < 20 and value.replace(".", "", 2).isalnum():
+                elif len(value) < 14 and value.replace(".", "", 2).isalnum():
                     continue
                 else:
                     clean = self.text(name, value)
