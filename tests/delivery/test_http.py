@@ -5,12 +5,16 @@ from __future__ import annotations
 import gzip
 import logging
 import os
+import select
 import socket
+import ssl
+import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,7 @@ import usagewire
 from tests.support.servers import Authority, Proxy, black_hole, refusing
 from usagewire.delivery import open_transport
 from usagewire.delivery.client import LIMIT
+from usagewire.delivery.guard import Guard
 from usagewire.delivery.http import HttpTransport
 from usagewire.errors import ConfigError
 from usagewire.inspector import faults
@@ -376,6 +381,37 @@ def test_refuses_a_certificate_it_does_not_trust(authority: Authority, tmp_path:
     with Receiver(tls=authority.server("example.org")) as receiver:
         assert send(receiver.url, certificate=authority.file).error.startswith("certificate: ")
         assert [] == receiver.requests
+
+
+def test_refuses_an_expired_certificate(authority: Authority) -> None:
+    """Yesterday's certificate is none, and is said to have expired."""
+    yesterday = datetime.now(timezone.utc) - timedelta(days=1)
+    with Receiver(tls=authority.server(until=yesterday)) as receiver:
+        assert "certificate: certificate has expired" == send(receiver.url, certificate=authority.file).error
+        assert [] == receiver.requests
+
+
+@pytest.mark.parametrize("data", [b"", b"early"])
+def test_a_reset_before_the_handshake_leaves_no_socket(data: bytes) -> None:
+    """The server hangs up between TCP and TLS: nothing goes on without TLS, and the descriptor is closed at once."""
+    guard = Guard()
+    context = ssl.create_default_context()
+    context.sslsocket_class = guard.socket_class()
+    with socket.create_server(("127.0.0.1", 0)) as server, guard.exchange(5):
+        connected = guard.connect("127.0.0.1", server.getsockname()[1], (), plain=False)
+        descriptor = connected.fileno()
+        peer, _ = server.accept()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing resets
+        peer.sendall(data)
+        peer.close()
+        reset = select.poll()
+        reset.register(connected, select.POLLHUP)
+        assert reset.poll(20_000)
+        with pytest.raises(ConnectionResetError):
+            context.wrap_socket(connected, server_hostname="localhost")
+
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
 
 
 def test_shows_its_own_certificate(authority: Authority, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import trustme
@@ -45,10 +46,13 @@ class Authority:
         self._authority.cert_pem.write_to_path(self.file)
         self._folder = folder
 
-    def server(self, *names: str, client: bool = False) -> ssl.SSLContext:
-        """For a server called ``names`` (``localhost`` unless told); ``client``: clients need a certificate as well."""
+    def server(self, *names: str, client: bool = False, until: datetime | None = None) -> ssl.SSLContext:
+        """For a server called ``names`` (``localhost`` unless told); ``client``: clients need a certificate as well;
+        ``until``: when its own expires."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        self._authority.issue_cert(*names or ("localhost", "127.0.0.1")).configure_cert(context)
+        since = until - timedelta(days=1) if until else None
+        issued = self._authority.issue_cert(*names or ("localhost", "127.0.0.1"), not_before=since, not_after=until)
+        issued.configure_cert(context)
         if client:
             self._authority.configure_trust(context)
             context.verify_mode = ssl.CERT_REQUIRED

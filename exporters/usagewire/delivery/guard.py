@@ -113,6 +113,14 @@ class Guard:
         watch = self._watch
 
         class Watched(ssl.SSLSocket):
+            def getpeername(self) -> Any:
+                try:
+                    return super().getpeername()
+                except OSError:
+                    # Reset before the handshake: ssl would forget to close it, or hand it out without TLS.
+                    self.close()
+                    raise ConnectionResetError from None
+
             def do_handshake(self, block: bool = False) -> None:
                 watch(self)
                 super().do_handshake(block)
