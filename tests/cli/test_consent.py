@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.support.left import leave, make_events
 from tests.support.shell import Shell, only
 from usagewire.inspector import faults
 from usagewire.inspector.receiver import Receiver
+from usagewire.policy.consent import write
 
 
 def test_off_deletes_what_waits(shell: Shell) -> None:
@@ -93,6 +95,90 @@ def test_a_name_that_may_be_a_slip_of_the_pen(shell: Shell) -> None:
 
     assert 0 == result.exit_code
     assert "shpo has not run here yet; there are: shop\n" == result.stderr
+
+
+CDLA = "Community Data License Agreement - Sharing - Version 1.0 (https://cdla.io/sharing-1-0/)"
+
+
+@pytest.mark.parametrize("given", [(), ("--license", "mit"), ("--license", "")], ids=["none", "another", "empty"])
+@pytest.mark.parametrize("known", [True, False], ids=["by its destination", "by --format"])
+def test_a_format_that_demands_a_licence_is_not_switched_on_without(
+    shell: Shell, given: tuple[str, ...], known: bool
+) -> None:
+    """Exit code 1, the document's words and the command that accepts it; nothing is stored."""
+    if known:
+        leave(shell.root, name="stone")
+
+    result = shell.run("on", "--service", "shop", *([] if known else ["--format", "stone"]), *given)
+
+    assert 1 == result.exit_code
+    assert f"Telemetry data is licensed under the {CDLA}" in result.stderr
+    assert "usagewire on --service shop --license sharing-1-0" in result.stderr
+    assert not (shell.root / "shop" / "consent.json").exists()
+
+
+def test_a_licence_is_accepted_and_remembered(shell: Shell) -> None:
+    """It is stored with who and when; on again needs it no more; an off takes it back."""
+    leave(shell.root, name="stone")
+
+    result = shell.run("on", "--license", "sharing-1-0")
+    consent = only(shell.json("status"))["consent"]
+    again = shell.run("on")
+    verbose = shell.run("status", "-v").stdout
+    shell.run("off")
+    refused = shell.run("on")
+
+    assert (0, "") == (result.exit_code, result.stderr)
+    assert "shop: on under the licence sharing-1-0, stored in" in result.stdout
+    assert (True, "sharing-1-0") == (consent["on"], consent["license"])
+    [word] = consent["history"]
+    assert ("on", "sharing-1-0", consent["since"]) == (word["state"], word["license"], word["time"])
+    assert f"usagewire on (uid {os.geteuid()})" == word["by"]
+    assert f"{word['time']} on by {word['by']}, licence sharing-1-0" in verbose
+    assert (0, True) == (again.exit_code, "already on" in again.stdout)
+    assert (1, True) == (refused.exit_code, CDLA in refused.stderr)
+
+
+def test_a_yes_without_the_licence_is_none_for_the_format_that_demands_it(shell: Shell) -> None:
+    """A service that was switched on before its stone exporter came: segment sends, stone says what it waits for."""
+    leave(shell.root, 1)
+    shell.run("on")
+    leave(shell.root, name="stone")
+
+    segment, stone = shell.json("status")["destinations"]
+
+    assert (True, False) == (segment["consent"]["on"], stone["consent"]["on"])
+    assert stone["consent"]["detail"].endswith("consent.json, without the licence sharing-1-0")
+    assert "to say yes: usagewire on --service shop --license sharing-1-0" == stone["consent"]["change"]
+    before = segment["queue"]["items"]
+    assert 0 == shell.run("on", "--license", "sharing-1-0").exit_code
+    segment, stone = shell.json("status")["destinations"]
+    assert (True, True, before) == (segment["consent"]["on"], stone["consent"]["on"], segment["queue"]["items"])
+
+
+def test_formats_without_a_licence_ask_for_none(shell: Shell) -> None:
+    """Nothing changes for them; a licence that no format knows is refused, and says which there are."""
+    leave(shell.root, 1)
+
+    refused = shell.run("on", "--license", "mit")
+    result = shell.run("on")
+
+    assert (1, 0) == (refused.exit_code, result.exit_code)
+    assert "'mit' is no licence that any format asks for" in refused.stderr
+    assert only(shell.json("status"))["consent"]["license"] is None
+
+
+def test_history_is_kept_and_bounded(shell: Shell) -> None:
+    """Who said what, the newest last; however often it is said, the file stays small."""
+    for _ in range(30):
+        write(shell.root / "shop", True, "x" * 900)
+    shell.run("off", "--service", "shop")
+
+    history = only(shell.json("status"))["consent"]["history"]
+
+    assert "off" == history[-1]["state"]
+    assert 20 < len(history) <= 31
+    assert (shell.root / "shop" / "consent.json").stat().st_size < 40_000
 
 
 @pytest.mark.parametrize("command", ["on", "off"])

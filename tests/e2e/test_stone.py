@@ -79,8 +79,8 @@ def test_nothing_leaves_or_is_written_before_on(cluster: Program, receiver: Rece
 
 
 def test_report_arrives_with_crash_state_and_counts(cluster: Program, receiver: Receiver) -> None:
-    """After `usagewire on`; valid, anonymous, and every later report lists the crash again."""
-    assert 0 == cluster.usagewire("on", "--service", "shop").returncode
+    """After `usagewire on` under the licence; valid, anonymous, and every later report lists the crash again."""
+    assert 0 == cluster.usagewire("on", "--service", "shop", "--license", "sharing-1-0").returncode
 
     run(cluster, CLUSTER + CRASH + SEND)
     run(cluster, CLUSTER + SEND)
@@ -117,7 +117,7 @@ def test_devices_go_their_own_way(cluster: Program, receiver: Receiver) -> None:
         """
     )
     smartctl.chmod(0o755)
-    assert 0 == cluster.usagewire("on", "--service", "shop").returncode
+    assert 0 == cluster.usagewire("on", "--service", "shop", "--license", "sharing-1-0").returncode
     with Receiver() as own:
         cluster.settings["OTEL_EXPORTER_STONE_DEVICE_ENDPOINT"] = own.url
 
@@ -183,7 +183,7 @@ def test_report_is_stored_once_whatever_became_of_the_answer(cluster: Program, r
         return faults.cut()(received) if len(stored) == 1 else None
 
     receiver.script = once
-    assert 0 == cluster.usagewire("on", "--service", "shop").returncode
+    assert 0 == cluster.usagewire("on", "--service", "shop", "--license", "sharing-1-0").returncode
     run(cluster, CLUSTER + SEND.replace("assert usagewire.flush", "usagewire.flush"))
     sent = cluster.usagewire("send")
 

@@ -264,9 +264,10 @@ def test_an_open_consent_notices_everything(desk: Desk) -> None:
 
 
 def test_what_is_written(desk: Desk) -> None:
-    """consent.json can be read with `cat`: version, state, epoch, time and who; for our eyes only."""
+    """consent.json can be read with `cat`: version, state, epoch, time, who, and who before; for our eyes only."""
     epoch = write(desk.service, False, "usagewire off (uid 7)", clock=lambda: 99)
-    expected = {"version": 1, "state": "off", "epoch": epoch, "time": 99, "by": "usagewire off (uid 7)"}
+    word = {"state": "off", "time": 99, "by": "usagewire off (uid 7)"}
+    expected = {"version": 1, "epoch": epoch, "licenses": [], "history": [word], **word}
     assert expected == orjson.loads(desk.stored.read_bytes())
     assert (0o600, 0o700) == tuple(stat.S_IMODE(path.stat().st_mode) for path in (desk.stored, desk.service))
     assert ["consent.json"] == [path.name for path in desk.service.iterdir()]

@@ -69,10 +69,12 @@ def leave(
     name: str = "segment",
     settings: Mapping[str, str] | None = None,
 ) -> Left:
-    """The folder of a program that ended with ``events`` events waiting; ``settings`` were its keyword settings."""
-    fmt = formats.load("segment")
+    """The folder of a program that ended with ``events`` events waiting; ``settings`` were its keyword settings.
+    ``name`` is that of the destination, which begins with its format's."""
+    fmt = formats.load(name.partition("-")[0])
     place = prepare(Place(root / service, name), {})
-    resolved = resolve(fmt, {"endpoint": NOWHERE, "write_key": "s3cret-key", **(settings or {})}, {})
+    needed = {"write_key": "s3cret-key"} if fmt.name == "segment" else {}
+    resolved = resolve(fmt, {"endpoint": NOWHERE, **needed, **(settings or {})}, {})
     assert () == resolved.faults
     facts = origin.gather(service, {}, identity.load(place.service_dir), "session", time.time_ns(), environ={})
     left = Left(root, Destination(place, fmt, resolved, facts))

@@ -96,18 +96,18 @@ class Choice:
     def found(self) -> list[Found]:
         """Destinations that are meant; naming one that is not there is a usage error."""
         known = [found for folder in self.services() for found in find(folder)]
-        meant = [
-            found
-            for found in known
-            if (self.format is None or _format_of(found) == self.format)
-            and (self.destination is None or found.place.name == self.destination)
-        ]
+        meant = [found for found in known if self.means(found)]
         if not meant and (self.format is not None or self.destination is not None):
             option = "--format" if self.format is not None else "--destination"
             names = sorted({(_format_of(one) if option == "--format" else one.place.name) for one in known})
             value = self.format if self.format is not None else self.destination
             raise click.BadParameter(f"{value!r} has nothing in {self.root}; {_known(names)}", param_hint=option)
         return meant
+
+    def means(self, found: Found) -> bool:
+        """Whether ``--format`` and ``--destination`` leave it in."""
+        of_format = self.format is None or _format_of(found) == self.format
+        return of_format and (self.destination is None or found.place.name == self.destination)
 
     def one(self) -> Destination:
         """The one destination that is meant; several, or none, is a usage error, an unreadable one a `StateError`."""

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import click
 
+from usagewire import formats
 from usagewire.cli.choose import Choice, Found, choosing, find, places
 from usagewire.cli.words import bad, good, plural
-from usagewire.errors import StateError
-from usagewire.policy.consent import ADMINISTRATOR, FILE, Consent, Decision, write
+from usagewire.formats import Format, License
+from usagewire.policy.consent import ADMINISTRATOR, FILE, Consent, Decision, read, write
 from usagewire.signals import Stance
 from usagewire.state import identity
-from usagewire.state.paths import Place, read_json, services
+from usagewire.state.paths import Place, services
 from usagewire.state.purge import purge
 from usagewire.state.view import totals
 
@@ -36,38 +36,79 @@ def way_out(decision: Decision, service: str) -> str:
     if decision.by == str(ADMINISTRATOR):
         return f"only the administrator can change {ADMINISTRATOR}"
     if Path(decision.by).name == FILE or decision.by == "default":
-        return f"to say yes: usagewire on --service {service}"
+        return f"to say yes: {yes(service, decision.license)}"
     return f"unset {decision.by}, here and where the program is started"
 
 
+def yes(service: str, license: str) -> str:
+    """The command that says yes, under the licence that is demanded."""
+    return f"usagewire on --service {service}{f' --license {license}' if license else ''}"
+
+
 @click.command()
-@choosing("service")
-def on(**names: str | None) -> None:
+@choosing("service", "format", "destination")
+@click.option("--license", metavar="NAME", default="", help="Accept this licence; some documents demand one.")
+def on(license: str, **names: str | None) -> None:
     """Allow a service to send, from now on.
 
     Stored beside its queue, with the time: nothing from before is ever sent. It does not overrule any other no:
     DO_NOT_TRACK, the administrator and the program's own switches count first.
 
+    It holds for all of the service; --format and --destination tell whose licence is accepted, where formats demand
+    one. Without that licence the exit code is 1, and nothing is changed.
+
     \b
-    Example:
+    Examples:
       usagewire on --service shop
+      usagewire on --service cluster --license sharing-1-0
     """
-    service_dir = _service(names)
-    if _stored(service_dir) == "on":
+    choice = Choice(**names)
+    service_dir = _service(choice)
+    stored, found = read(service_dir), find(service_dir)
+    _check_license(license, _meant(choice, found), stored.licenses, service_dir.name)
+    if stored.on and (not license or license in stored.licenses):
         click.echo(f"{service_dir.name}: already {good('on')}, stored in {service_dir / FILE}")
     else:
         before = _dropped(service_dir)
-        write(service_dir, True, _who("on"))
-        stored = Consent(service_dir, (), True, {}, [])
+        write(service_dir, True, _who("on"), license=license, epoch=stored.epoch if stored.on else "")
         for place in places(service_dir):
-            purge(place, stored.stance)
-        click.echo(f"{service_dir.name}: {good('on')}, stored in {service_dir / FILE}")
+            purge(place, Consent(service_dir, (), True, {}, [], destination=place.name).stance)
+        under = f" under the licence {license}" if license else ""
+        click.echo(f"{service_dir.name}: {good('on')}{under}, stored in {service_dir / FILE}")
         earlier = _dropped(service_dir) - before
         if earlier:
             click.echo(f"deleted: {plural(earlier, 'item')} from before")
     off = next((decision for decision in decide(service_dir, find(service_dir)) if not decision.on), None)
     if off is not None:
         click.echo(f"{bad('but nothing leaves yet')}: {off.detail}; {way_out(off, service_dir.name)}", err=True)
+
+
+def _meant(choice: Choice, found: list[Found]) -> list[Format]:
+    """The formats that are meant, of destinations that are there, or are yet to be."""
+    meant = [one.destination.format for one in found if one.destination is not None and choice.means(one)]
+    if choice.format is not None and not meant:
+        try:
+            return [formats.load(choice.format)]
+        except KeyError:
+            known = ", ".join(formats.names())
+            raise click.BadParameter(f"{choice.format!r} is none of {known}", param_hint="--format") from None
+    return meant
+
+
+def _check_license(given: str, meant: list[Format], accepted: frozenset[str], service: str) -> None:
+    """Raises `click.ClickException`, with the document's words, unless every licence that is demanded is accepted."""
+    demanded = {fmt.license.id: fmt.license for fmt in meant if fmt.license is not None}
+    known = {fmt.license.id: fmt.license for fmt in map(formats.load, formats.names()) if fmt.license is not None}
+    if given and given not in known:
+        raise _refused(f"{given!r} is no licence that any format asks for", list((demanded or known).values()), service)
+    missing = [license for id, license in demanded.items() if id != given and id not in accepted]
+    if missing:
+        raise _refused("not switched on", missing, service)
+
+
+def _refused(why: str, licenses: list[License], service: str) -> click.ClickException:
+    words = [f"{one.text} To accept that: {yes(service, one.id)}" for one in licenses]
+    return click.ClickException("\n".join([f"{service}: {why}.", *words]))
 
 
 @click.command()
@@ -88,7 +129,7 @@ def off(forget: bool, **names: str | None) -> None:
       usagewire off --service shop
       usagewire off --service shop --forget
     """
-    service_dir = _service(names)
+    service_dir = _service(Choice(**names))
     before = _dropped(service_dir)
     removed = 0
 
@@ -107,21 +148,13 @@ def off(forget: bool, **names: str | None) -> None:
         click.echo(f"forgotten: the random id, and {plural(gone, 'file')} of history")
 
 
-def _service(names: Mapping[str, str | None]) -> Path:
+def _service(choice: Choice) -> Path:
     """The one service that is meant. One that has left nothing yet may be meant; or it is a slip of the pen."""
-    choice = Choice(**names)
     service_dir = choice.one_service(create=True)
     others = [name for name in services(choice.root) if name != service_dir.name]
     if not service_dir.exists() and others:
         click.echo(f"{service_dir.name} has not run here yet; there are: {', '.join(others)}", err=True)
     return service_dir
-
-
-def _stored(service_dir: Path) -> object:
-    """``on``, ``off``, or something else where there is no word that can be read."""
-    with suppress(StateError):
-        return (read_json(service_dir / FILE) or {}).get("state")
-    return None
 
 
 def _dropped(service_dir: Path) -> int:

@@ -16,15 +16,16 @@ from usagewire.cli.consent import decide, way_out
 from usagewire.cli.look import Look
 from usagewire.cli.words import bad, good, iso, moment, plural, remedy, size, title
 from usagewire.errors import StateError
-from usagewire.policy.consent import Decision
+from usagewire.policy.consent import Decision, read
 
 HOW_TO_START = "start a program under opentelemetry-instrument with OTEL_LOGS_EXPORTER=segment"
 
 
 @click.command()
 @choosing("service", "format", "destination")
+@click.option("-v", "--verbose", is_flag=True, help="Also who said on or off before, when, and under which licence.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def status(as_json: bool, **names: str | None) -> None:
+def status(verbose: bool, as_json: bool, **names: str | None) -> None:
     """Tell who decided whether data may leave, what waits, how it went, and what was lost.
 
     For each service and destination. Works with the program stopped or running, and creates nothing.
@@ -46,7 +47,7 @@ def status(as_json: bool, **names: str | None) -> None:
         click.echo(f"Nothing has run here yet: {HOW_TO_START}.")
     for one in document["destinations"]:
         click.echo()
-        for line in _lines(one, time.time_ns()):
+        for line in _lines(one, time.time_ns(), verbose=verbose):
             click.echo(line)
 
 
@@ -88,17 +89,17 @@ def _nothing(service_dir: Path) -> dict[str, Any]:
         **EMPTY,
         "service": service_dir.name,
         "folder": str(service_dir),
-        "consent": _consent(decide(service_dir, [])[0], service_dir.name),
+        "consent": _consent(decide(service_dir, [])[0], service_dir),
         "fault": f"nothing has run yet: {HOW_TO_START}",
     }
 
 
 def _destination(found: Found) -> dict[str, Any]:
-    service = found.place.service_dir.name
-    base = {**EMPTY, "service": service, "destination": found.place.name, "folder": str(found.place.folder)}
+    service_dir = found.place.service_dir
+    base = {**EMPTY, "service": service_dir.name, "destination": found.place.name, "folder": str(found.place.folder)}
     destination = found.destination
     if destination is None:
-        return {**base, "consent": _consent(decide(found.place.service_dir, [])[0], service), "fault": found.fault}
+        return {**base, "consent": _consent(decide(service_dir, [])[0], service_dir), "fault": found.fault}
     settings = destination.settings
     base |= {
         "format": destination.format.name,
@@ -108,18 +109,18 @@ def _destination(found: Found) -> dict[str, Any]:
     }
     try:
         look = Look(destination)
-        return base | _standing(look, service)
+        return base | _standing(look)
     except (StateError, OSError) as fault:
         return {**base, "fault": str(fault)}
 
 
-def _standing(look: Look, service: str) -> dict[str, Any]:
+def _standing(look: Look) -> dict[str, Any]:
     backlog, ledger, totals = look.backlog, look.ledger, look.totals
     outcome, holder = ledger.outcome, look.holder
     error = outcome.last_error
     waits = outcome.wait(time.time_ns()) > 0 and backlog.items > 0
     return {
-        "consent": _consent(look.decision, service),
+        "consent": _consent(look.decision, look.destination.place.service_dir),
         "holder": None if holder is None else {"pid": holder.pid, "stopped": holder.stopped},
         "queue": {"items": backlog.items, "bytes": backlog.bytes, "oldest": iso(backlog.oldest)},
         "period": _period(look),
@@ -151,13 +152,15 @@ def _period(look: Look) -> dict[str, Any] | None:
     }
 
 
-def _consent(decision: Decision, service: str) -> dict[str, Any]:
+def _consent(decision: Decision, service_dir: Path) -> dict[str, Any]:
     return {
         "on": decision.on,
         "by": decision.by,
         "detail": decision.detail,
         "since": iso(decision.since),
-        "change": way_out(decision, service),
+        "license": decision.license or None,
+        "change": way_out(decision, service_dir.name),
+        "history": [{**word, "time": iso(word.get("time"))} for word in read(service_dir).history],
     }
 
 
@@ -172,10 +175,24 @@ def _hint(root: Path) -> str | None:
     )
 
 
-def _lines(one: Mapping[str, Any], now: int) -> Iterator[str]:
+def _lines(one: Mapping[str, Any], now: int, *, verbose: bool) -> Iterator[str]:
     """One destination, for people."""
     yield title(" · ".join(name for name in (one["service"], one["destination"]) if name))
     yield from (f"  {name:<13}{text}" for name, text in _rows(one, now))
+    if verbose and one["consent"] is not None:
+        words = list(map(_word, reversed(one["consent"]["history"]))) or ["nobody has ever said anything"]
+        yield from (f"  {name:<13}{text}" for name, text in zip(("history", *[""] * len(words)), words, strict=False))
+
+
+def _word(said: Mapping[str, Any]) -> str:
+    """One word of the operator's."""
+    about = f", {said['destination']}: {said['channel']}" if "channel" in said else ""
+    under = f", licence {said['license']}" if "license" in said else ""
+    of = "".join(
+        f"; {name}: {accepted.get('plan') or 'no plan'}, content {accepted.get('content')}"
+        for name, accepted in said.get("accepted", {}).items()
+    )
+    return f"{said['time']} {said['state']}{about} by {said['by']}{under}{of}"
 
 
 def _rows(one: Mapping[str, Any], now: int) -> Iterator[tuple[str, str]]:

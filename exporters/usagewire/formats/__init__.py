@@ -39,6 +39,16 @@ class Pack(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class License:
+    """What a document demands to be accepted before anything is shared."""
+
+    id: str
+    """As ``usagewire on --license`` takes it."""
+    text: str
+    """The document's words: its full name, and where it stands."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
     """One documented wire format."""
@@ -92,6 +102,8 @@ class Format:
         """Whether events leave in any way; otherwise they are dropped and counted."""
         return self.encode is not None or (self.compile is not None and self.reports_events)
 
+    license: License | None = None
+    """Demanded along with every yes; ``None``: the document names none."""
 
 def names() -> tuple[str, ...]:
     """All format names, ours first."""

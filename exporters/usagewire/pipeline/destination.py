@@ -41,7 +41,7 @@ class Destination:
 
     def consent(self, environ: Mapping[str, str], argv: list[str] | None = None) -> Consent:
         """Who decides for this destination; ``argv`` is the host program's, none for another shell's."""
-        return consent_for(self.place.service_dir, self.format, self.product, environ, argv or [])
+        return consent_for(self.place, self.format, self.product, environ, argv or [])
 
     def limits(self) -> Limits:
         """What the queue may hold, and how long a period is."""
@@ -124,12 +124,13 @@ def recall(place: Place, environ: Mapping[str, str]) -> Destination:
 
 
 def consent_for(
-    service_dir: Path, fmt: formats.Format, product: Product, environ: Mapping[str, str], argv: list[str]
+    place: Place, fmt: formats.Format, product: Product, environ: Mapping[str, str], argv: list[str]
 ) -> Consent:
-    """Who decides whether ``fmt`` may send."""
+    """Who decides whether ``fmt`` may send from ``place``."""
     switches = fmt.switches if product.switches is None else product.switches
     default = fmt.default_on if product.consent is None else product.consent
-    return Consent(service_dir, switches, default, environ, argv)
+    demanded = fmt.license.id if fmt.license else ""
+    return Consent(place.service_dir, switches, default, environ, argv, destination=place.name, license=demanded)
 
 
 def limits(fmt: formats.Format, settings: Resolved) -> Limits:

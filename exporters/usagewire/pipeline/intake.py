@@ -25,8 +25,8 @@ from usagewire.state.purge import purge
 
 _log = logging.getLogger("usagewire")
 
-_NOWHERE = Path("/dev/null")
-"""Stands for a service folder while the service is not known: consent then goes by environment and command line."""
+_NOWHERE = Place(Path("/dev/null"), "none")
+"""Stands for a destination while the service is not known: consent then goes by environment and command line."""
 
 
 class Intake:
@@ -168,7 +168,7 @@ class Intake:
 
     def _try_open(self, said: Said, resource: Mapping[str, Any]) -> Pipeline | None:
         wanted = self._place(said.service_of(resource))
-        consent = said.consent(wanted.service_dir)
+        consent = said.consent(wanted)
         decision = consent.decide()
         if not decision.on:
             if decision.erases and wanted.folder.is_dir():

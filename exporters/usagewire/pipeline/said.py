@@ -16,6 +16,7 @@ from usagewire.formats import Format
 from usagewire.pipeline.destination import Product, consent_for
 from usagewire.policy import plan as plans
 from usagewire.policy.consent import Consent
+from usagewire.state.paths import Place
 
 OURS = ("name", "service", "plan")
 """Keywords of an exporter that are no settings of its format."""
@@ -44,9 +45,9 @@ class Said:
         """The settings, with what ``usagewire config set`` stored."""
         return _resolve(self.format, self.keywords, self.environ, self.product, self.facts, stored)
 
-    def consent(self, service_dir: Path) -> Consent:
+    def consent(self, place: Place) -> Consent:
         """Who decides whether anything may be kept or leave."""
-        consent = consent_for(service_dir, self.format, self.product, self.environ, self.argv)
+        consent = consent_for(place, self.format, self.product, self.environ, self.argv)
         if self.silenced:
             consent.disable(self.silenced)
         return consent

@@ -11,19 +11,22 @@ they are named:
 6. the default of the tracking plan or of the format
 
 Only 4 and 5 can say on: a yes is a deliberate act that is written down, never something inherited from a parent
-process. A file that is there and cannot be trusted (empty, damaged, a newer version, somebody else's) is off, loudly.
+process. For a format whose document demands a licence, it is a yes only if the licence was accepted with it, and no
+default is. Single channels are switched by the operator alone, and only while all of this says on.
+
+A file that is there and cannot be trusted (empty, damaged, a newer version, somebody else's) is off, loudly.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from usagewire.policy.stored import FILE, SILENCE, File, Word, write
+from usagewire.policy.stored import FILE, SILENCE, Channel, File, Word, read, write
 from usagewire.signals import Stance, Switch
 
-__all__ = ["ADMINISTRATOR", "FILE", "Consent", "Decision", "write"]
+__all__ = ["ADMINISTRATOR", "FILE", "Channel", "Consent", "Decision", "read", "write"]
 
 ADMINISTRATOR = Path("/etc/usagewire/consent.json")
 
@@ -47,6 +50,10 @@ class Decision:
     """Changes with every stored or administrator's change of mind; see `usagewire.signals.Stance`."""
     since: int | None
     """When the operator or the administrator said on, if one did; nothing from before is sent."""
+    license: str = ""
+    """The licence that a yes has to accept; empty: none."""
+    term: str = ""
+    """The epoch of the operator's yes, if there is one: what was accepted with it holds for as long."""
 
 
 class Consent:
@@ -62,12 +69,18 @@ class Consent:
         argv: Sequence[str],
         admin_path: Path = ADMINISTRATOR,
         default_by: str = "default",
+        *,
+        destination: str = "",
+        license: str = "",
     ) -> None:
-        """``argv`` is `sys.orig_argv`, for exporters exist before the program parses its arguments."""
+        """``argv`` is `sys.orig_argv`, for exporters exist before the program parses its arguments. ``destination``:
+        whose channels are asked about; ``license``: what its format demands."""
         self._said = (*_environment(environ), *_switches(switches, environ, argv))
         # configuration tools and container mounts make links below /etc; in the state folder nobody has cause to
         self._admin = File(admin_path, follow=True)
         self._stored = File(service_dir / FILE, follow=False)
+        self._destination, self._license = destination, license
+        default_on = default_on and not license
         detail = f"nobody has said anything; the default is {'on' if default_on else 'off'}"
         self._default = Word(default_on, default_by, detail)
         self._known = self._judge(self._said, SILENCE, SILENCE)
@@ -94,7 +107,7 @@ class Consent:
     def _judge(self, said: tuple[Word, ...], admin: Word, stored: Word) -> _Known:
         words = (*said, admin, stored)
         off = next((word for word in words if word.on is False), None)
-        first = off or next((word for word in words if word.on), self._default)
+        first = off or next((word for word in words if word.on and self._covers(word)), None) or self._otherwise(words)
         # both files' epochs: whoever of the two changes their mind, what was collected before is purged
         epoch = (stored.epoch or "0") + admin.epoch
         decision = Decision(
@@ -104,8 +117,20 @@ class Consent:
             erases=any(word.erases for word in words),
             epoch=epoch,
             since=max((word.since for word in words if word.on and word.since), default=None),
+            license=self._license,
+            term=stored.epoch if stored.on else "",
         )
         return said, admin, stored, decision, Stance(decision.on, epoch, decision.erases)
+
+    def _covers(self, word: Word) -> bool:
+        return not self._license or self._license in word.licenses
+
+    def _otherwise(self, words: tuple[Word, ...]) -> Word:
+        """The default; or a yes that does not count, for it says nothing of the licence."""
+        yes = next((word for word in words if word.on), None)
+        if yes is None:
+            return self._default
+        return replace(yes, on=False, detail=f"{yes.detail}, without the licence {self._license}")
 
 
 _Known = tuple[tuple[Word, ...], Word, Word, Decision, Stance]

@@ -1,8 +1,10 @@
 """consent.json, the operator's or the administrator's: how it is believed, and how it is written.
 
-    {"version": 1, "state": "off", "epoch": "9f3b6c1e0a7d4c52", "time": 1735689600000000000, "by": "usagewire off"}
+    {"version": 1, "state": "off", "epoch": "9f3b6c1e0a7d4c52", "time": 1735689600000000000, "by": "usagewire off",
+     "licenses": [], "channels": {"stone": {"crash": {"state": "off", "epoch": "51f0c6de83ab4720"}}}, "history": [...]}
 
-A file that is there and cannot be trusted is off. It is read again whenever `os.stat` says that it changed.
+``state`` is absent where only a channel was ever spoken of. A file that is there and cannot be trusted is off. It is
+read again whenever `os.stat` says that it changed.
 """
 
 from __future__ import annotations
@@ -14,15 +16,16 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import orjson
 
 from usagewire.errors import StateError
+from usagewire.state.locks import try_lock
 
 FILE = "consent.json"
 VERSION = 1
@@ -30,6 +33,10 @@ VERSION = 1
 _LOG = logging.getLogger("usagewire")
 _EPOCH = re.compile(r"[0-9a-f]{1,32}")
 _LONGEST = 65_536
+MOST_HISTORY, MOST_HISTORY_BYTES = 50, 32 << 10
+"""Of the history what is kept: the newest."""
+_PATIENCE = 2.0
+"""Seconds that a writer waits for another one, which might be stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,32 @@ class Word:
     epoch: str = ""
     since: int | None = None
     erases: bool = False
+    content: Mapping[str, Any] = field(default_factory=dict[str, Any], compare=False, repr=False)
+    """A file's whole content, where it is one that is trusted."""
+
+    @property
+    def licenses(self) -> frozenset[str]:
+        """The licences that were accepted along with an on."""
+        return frozenset(map(str, _listed(self.content.get("licenses"))))
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """Every word of the operator's that is still known, oldest first."""
+        return [cast("dict[str, Any]", one) for one in _listed(self.content.get("history")) if isinstance(one, dict)]
+
+    def channels(self, destination: str) -> dict[str, tuple[bool, str]]:
+        """What was said of single channels of a destination: channel → on, and the epoch of that word."""
+        said = _table(_table(self.content.get("channels")).get(destination))
+        words = {name: _table(one) for name, one in said.items()}
+        return {name: (word.get("state") == "on", str(word.get("epoch", ""))) for name, word in words.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One channel of one destination."""
+
+    destination: str
+    name: str
 
 
 SILENCE = Word(None)
@@ -102,10 +135,12 @@ class File:
         if said.get("version") != VERSION:
             raise ValueError(f'it is not an object with "version": {VERSION}')
         state, epoch, since = said.get("state"), said.get("epoch", "0"), said.get("time")
-        if state not in ("on", "off"):
+        if state not in ("on", "off") and not (state is None and said.get("channels")):
             raise ValueError('"state" is neither "on" nor "off"')
         if not isinstance(epoch, str) or not _EPOCH.fullmatch(epoch):
             raise ValueError('"epoch" is not 1 to 32 hex digits')
+        if state is None:
+            return Word(None, epoch=epoch, content=said)
         by = str(said.get("by", f"{state}, by hand"))
         return Word(
             on=state == "on",
@@ -114,7 +149,13 @@ class File:
             epoch=epoch,
             since=since if isinstance(since, int) else None,
             erases=state == "off",
+            content=said,
         )
+
+
+def read(service_dir: Path) -> Word:
+    """What the operator said of a service, as far as it can be trusted."""
+    return File(service_dir / FILE, follow=False).word()
 
 
 def write(
@@ -122,23 +163,34 @@ def write(
     on: bool,
     who: str,
     *,
+    channel: Channel | None = None,
+    license: str = "",
+    accepted: Mapping[str, Mapping[str, Any]] | None = None,
+    epoch: str = "",
     make_room: Callable[[], object] | None = None,
     clock: Callable[[], int] = time.time_ns,
 ) -> str:
-    """Store on or off for one service, durably; returns the new epoch. Raises `StateError` when it could not be stored.
+    """Store on or off for one service, durably; returns its epoch, a new one unless ``epoch`` says which. Raises
+    `StateError` when it could not be stored.
 
-    ``who`` is for people: ``usagewire off (uid 1000)``. On a disk too full to say off, ``make_room`` (unlink the
+    ``who`` is for people: ``usagewire off (uid 1000)``. ``channel``: the word is about that one only, and the epoch
+    its own. ``license`` is accepted along with an on, for as long as it lasts. ``accepted`` goes into the history:
+    destination → plan and fingerprint of what it collects. On a disk too full to say off, ``make_room`` (unlink the
     queue) is called and the write tried again; then consent.json is cut to nothing, which needs no room and reads as
-    off. On is never said where it cannot be written. Of concurrent writers the last one counts.
+    off. On is never said where it cannot be written. Concurrent writers wait for each other, but not for ever.
     """
-    epoch = secrets.token_hex(8)
-    said = {"version": VERSION, "state": "on" if on else "off", "epoch": epoch, "time": clock(), "by": who}
-    content = orjson.dumps(said) + b"\n"
+    word = {"state": "on" if on else "off", "epoch": epoch or secrets.token_hex(8), "time": clock(), "by": who}
+    about = {"license": license, "accepted": accepted}
+    if channel is not None:
+        about |= {"destination": channel.destination, "channel": channel.name}
+    event = {key: value for key, value in {**word, **about}.items() if value and key != "epoch"}
     try:
         folder = _open_folder(service_dir)
     except OSError as fault:
         raise _failed(service_dir, on, fault) from fault
     try:
+        _take_turns(folder)
+        content = orjson.dumps(_changed(read(service_dir), word, event, channel, license)) + b"\n"
         try:
             _replace(folder, content)
         except OSError:
@@ -154,7 +206,45 @@ def write(
         raise _failed(service_dir, on, fault) from fault
     finally:
         os.close(folder)
-    return epoch
+    return str(word["epoch"])
+
+
+def _changed(
+    before: Word, word: Mapping[str, Any], event: Mapping[str, Any], channel: Channel | None, license: str
+) -> dict[str, Any]:
+    """The file's next content."""
+    if channel is not None and before.on is False and not before.content:
+        raise StateError(f"{before.detail}; a single channel has to wait for that")
+    known = {**before.content, "version": VERSION}
+    history = [*before.history, event][-MOST_HISTORY:]
+    while len(orjson.dumps(history)) > MOST_HISTORY_BYTES:
+        del history[0]
+    known.pop("history", None)
+    if channel is not None:
+        channels = _table(known.get("channels"))
+        said = {"state": word["state"], "epoch": word["epoch"]}
+        of_it = {**_table(channels.get(channel.destination)), channel.name: said}
+        return {**known, "channels": {**channels, channel.destination: of_it}, "history": history}
+    accepted = sorted({*before.licenses, license} - {""}) if word["state"] == "on" else []
+    same = {"time": before.since} if before.on and before.epoch == word["epoch"] else {}
+    return {**known, **word, **same, "licenses": accepted, "history": history}
+
+
+def _take_turns(folder: int) -> None:
+    """Keep other writers out for as long as ``folder`` is open. One that is stopped, or a file system without locks,
+    must not keep anybody from saying off."""
+    until = time.monotonic() + _PATIENCE
+    with suppress(OSError):
+        while not try_lock(folder) and time.monotonic() < until:
+            time.sleep(0.01)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []  # pyright: ignore[reportUnknownVariableType]
+
+
+def _table(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _failed(service_dir: Path, on: bool, fault: OSError) -> StateError:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import orjson
 
 from usagewire.errors import Unsendable
-from usagewire.formats import Format, answers
+from usagewire.formats import Format, License, answers
 from usagewire.formats.stone import crashes, devices, report
 from usagewire.signals import (
     Delivered,
@@ -164,3 +164,8 @@ FORMAT = Format(
     hashed=frozenset({"usage.crash.entity", "usage.device.id", "usage.device.host"}),
     default_on=False,
 )
+    license=License(
+        report.LICENSE,
+        "Telemetry data is licensed under the Community Data License Agreement - Sharing - Version 1.0 "
+        "(https://cdla.io/sharing-1-0/).",
+    ),
