@@ -13,6 +13,7 @@ import usagewire
 from usagewire import formats, pipeline
 from usagewire.pipeline.document import read_document
 from usagewire.pipeline.said import Said, read
+from usagewire.state.paths import Place
 
 ENVIRON = {"OTEL_EXPORTER_TTS_ENDPOINT": "https://telemetry.example", "OTEL_EXPORTER_TTS_UID_ELEMENTS": "a,b"}
 
@@ -72,7 +73,7 @@ def test_an_edition_that_is_off_by_default(
     """`default="off"` holds until the configuration says true; false is off whatever the default."""
     usagewire.configure({"telemetry": {"enable": enable}}, default=default)
 
-    assert on == said(configured).consent(tmp_path).decide().on
+    assert on == said(configured).consent(Place(tmp_path, "tts")).decide().on
 
 
 @pytest.mark.parametrize(
