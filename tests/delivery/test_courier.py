@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.couriers import DOWN, LIMIT, OK, Office
-from usagewire.delivery.courier import LONGEST_BACK_OFF, TICK, back_off
+from usagewire.delivery.lane import LONGEST_BACK_OFF, TICK, back_off
 from usagewire.signals import Response, Stance
 from usagewire.state.memory import MemoryQueue
 
@@ -306,7 +306,7 @@ def test_nothing_is_sent_once_the_operator_said_no(office: Office, monkeypatch: 
     """Consent is looked at after packing, just before the request: what is packed by then stays here."""
     office.put(*range(3))
     courier = office.courier()
-    monkeypatch.setattr(courier, "_stance", lambda: Stance(False, "b2"))  # since the queue looked
+    monkeypatch.setattr(courier._lanes[0], "_stance", lambda: Stance(False, "b2"))  # since the queue looked
     courier.step(hurry=True)
     courier.stop()
 
@@ -387,7 +387,7 @@ def test_a_request_from_outside_is_left_for_the_holder(office: Office) -> None:
     """`usagewire send` asks whoever holds the queue: a courier that does not hold it leaves the request alone."""
     holder, other = office.courier(asked=office.ask), office.courier(asked=office.ask)
     holder.step()
-    office.asked = True
+    office.asked = "send"
     other._safe_step()
     assert office.asked
     holder._safe_step()

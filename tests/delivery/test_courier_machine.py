@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tests.support.couriers import DOWN, LIMIT, OK, Answer, Office
-from usagewire.delivery.courier import LONGEST_BACK_OFF, Courier
+from usagewire.delivery.courier import Courier
+from usagewire.delivery.lane import LONGEST_BACK_OFF
 from usagewire.signals import Response
 
 MEMORY = Path("/dev/shm")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -32,6 +33,7 @@ def gathered(signals: list[Event | Point]) -> Gathered:
     return found
 
 
+OUTCOMES = st.builds(Outcome, st.none() | NUMBERS, ERRORS, st.none() | NUMBERS, st.booleans(), NUMBERS)
 LEDGERS = st.builds(
     Ledger,
     epoch=st.sampled_from(["0", "a1"]),
@@ -42,7 +44,8 @@ LEDGERS = st.builds(
     offsets=NAMES,
     reports=NAMES,
     totals=st.builds(Totals, NUMBERS, NAMES.map(Counter)),
-    outcome=st.builds(Outcome, st.none() | NUMBERS, ERRORS, st.none() | NUMBERS, st.booleans(), NUMBERS),
+    outcome=OUTCOMES,
+    lanes=st.dictionaries(st.just("device"), OUTCOMES),
 )
 
 
@@ -53,13 +56,21 @@ def test_ledger_survives_its_file(ledger: Ledger) -> None:
 
 
 @given(LEDGERS)
+def test_ledger_from_before_there_were_two_endpoints(ledger: Ledger) -> None:
+    """It is read, and the second endpoint begins with nothing."""
+    content = {name: value for name, value in ledger.to_json().items() if name != "lanes"}
+
+    assert replace(ledger, lanes={}) == ledgers.decode(lines.frame(orjson.dumps(content)))
+
+
+@given(LEDGERS)
 def test_copy_is_the_next_version_and_independent(ledger: Ledger) -> None:
     """Changing it leaves what is in hand as it is on disk."""
     before = ledgers.encode(ledger)
     new = ledger.copy()
     new.folded["x"] = new.offsets["x"] = new.reports["x"] = 1
     new.totals.lost["x"] = new.totals.delivered = 7
-    new.outcome.failures = 99
+    new.outcome.failures = new.of("device").failures = 99
     new.period.start = -1
 
     assert ledger.serial + 1 == new.serial

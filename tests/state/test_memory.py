@@ -107,12 +107,12 @@ def test_retry_and_doubt_are_remembered() -> None:
     queue = Desk().queue()
     queue.sent(queue.sending("https://x", b"", 1), "retry: timeout", None)
     queue.retry("timeout", 5, False)
-    assert (True, 1, 5) == (queue.uncertain, queue.ledger.outcome.failures, queue.ledger.outcome.retry_at)
+    assert ({""}, 1, 5) == (queue.uncertain, queue.ledger.outcome.failures, queue.ledger.outcome.retry_at)
 
     queue.put("events", items(1))
     queue.sent(queue.sending("https://x", b"", 1), "delivered", 200)
     queue.delivered(queue.waiting(9, 99))
-    assert (False, 0) == (queue.uncertain, queue.ledger.outcome.failures)
+    assert (set(), 0) == (queue.uncertain, queue.ledger.outcome.failures)
 
 
 def test_child_begins_empty() -> None:

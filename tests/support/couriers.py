@@ -112,13 +112,13 @@ class Office(Desk):
         super().__init__(base, **limits)
         self.settings = Resolved({"delivery": "auto", **(settings or {})})
         self.network = Network(self.clock)
-        self.asked = False
+        self.asked = ""
 
     def courier(self, **options: Any) -> Courier:
         """One that is not holding anything yet."""
         given: dict[str, Any] = {"clock": self.clock, **options}
         return Courier(
-            FORMAT,
+            given.pop("fmt", FORMAT),
             self.settings,
             lambda: ORIGIN,
             given.pop("queue", None) or Consumer(self.place, lambda: self.stance, self.limits, self.clock),
@@ -139,9 +139,9 @@ class Office(Desk):
         assert "kept" == writer.put("metrics.signals", [lines.point(Point("usage.a", "sum", self.now, value=value))])
         writer.close()
 
-    def ask(self) -> bool:
-        """Whether somebody asked since the last look."""
-        asked, self.asked = self.asked, False
+    def ask(self) -> str:
+        """What somebody asked for since the last look."""
+        asked, self.asked = self.asked, ""
         return asked
 
     def later(self, seconds: float) -> None:

@@ -46,7 +46,8 @@ class Look:
     def entries(self) -> list[Entry]:
         """Every item on disk, oldest first. A no from this shell's environment hides nothing of it."""
         erased = self._stance.erases and not self._stance.on
-        return [] if erased else view.peek(self.destination.place, replace(self._stance, on=True))
+        lane = self.destination.format.event_lane
+        return [] if erased else view.peek(self.destination.place, replace(self._stance, on=True), lane)
 
     @property
     def owed(self) -> Owed:

@@ -18,7 +18,7 @@ from usagewire.cli.layout import as_json, body_lines, differing, masked
 from usagewire.cli.look import Look
 from usagewire.cli.words import faint, iso, plural, span, title
 from usagewire.delivery import open_transport
-from usagewire.delivery.courier import MOST_BYTES, MOST_ITEMS
+from usagewire.delivery.lane import MOST_BYTES, MOST_ITEMS
 from usagewire.pipeline.destination import Destination
 from usagewire.signals import Item, Request
 

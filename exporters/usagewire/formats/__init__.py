@@ -79,6 +79,9 @@ class Format:
     """``(events, ended)`` → those that still count, oldest first, and how many of the others are a loss. While the
     period runs (``ended`` is ``None``) it is asked when there are too many; when it has ended, at that time, for what
     the next one begins with. ``None``: nothing outlives a period."""
+    event_lane: str = ""
+    """Where what ``encode`` makes goes to an endpoint of its own, the name of that: one of the two that fails holds
+    nothing up for the other. Empty: there is one endpoint."""
     reports_events: bool = True
     """Whether ``compile`` makes something of a period's events, too."""
     interval: int | None = None

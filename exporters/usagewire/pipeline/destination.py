@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from usagewire import formats
 from usagewire.config import Resolved, resolve
 from usagewire.delivery import Transport, open_transport
+from usagewire.delivery.courier import EARLY
 from usagewire.errors import StateError
 from usagewire.policy.consent import Consent
 from usagewire.signals import Origin, Switch
@@ -47,21 +47,23 @@ class Destination:
         """What the queue may hold, and how long a period is."""
         return limits(self.format, self.settings)
 
-    def ask(self) -> None:
-        """Ask whichever process holds the lock to send everything now."""
-        os.close(os.open(self._request, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
+    def ask(self, *, early: bool = False) -> None:
+        """Ask whichever process holds the lock to send everything now; ``early``: a report of the period so far as
+        well."""
+        for name in ("report-now", "send-now")[not early :]:  # the one that is looked for comes last
+            os.close(os.open(self.place.folder / name, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
 
-    def asked(self) -> bool:
-        """Whether somebody asked since the last look."""
+    def asked(self) -> str:
+        """What somebody has asked for since the last look: nothing, ``send`` or ``report``."""
         try:
-            self._request.unlink()
+            (self.place.folder / "send-now").unlink()
         except OSError:
-            return False
-        return True
-
-    @property
-    def _request(self) -> Path:
-        return self.place.folder / "send-now"
+            return ""
+        try:
+            (self.place.folder / "report-now").unlink()
+        except OSError:
+            return "send"
+        return EARLY
 
     def remember(self) -> None:
         """Write destination.json where it says something new."""
@@ -141,6 +143,7 @@ def limits(fmt: formats.Format, settings: Resolved) -> Limits:
         sent_bytes=settings["sent_bytes"],
         interval_millis=settings.get("interval"),
         keep=fmt.keep,
+        event_lane=fmt.event_lane,
     )
 
 

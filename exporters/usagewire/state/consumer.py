@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +51,8 @@ class Limits:
     interval_millis: int | None = None
     keep: Keep | None = None
     """Which events a period needs no more, and which the next one still does; ``None``: it begins with nothing."""
+    event_lane: str = ""
+    """The endpoint that events are for, where reports have another (`usagewire.formats.Format.event_lane`)."""
 
 
 class Consumer:
@@ -85,8 +87,8 @@ class Consumer:
         return self._holder.held
 
     @property
-    def uncertain(self) -> bool:
-        """Whether the last request may have arrived although nobody saw the answer."""
+    def uncertain(self) -> Collection[str]:
+        """Lanes whose last request may have arrived although nobody saw the answer."""
         return self._sent.uncertain
 
     def acquire(self) -> bool:
@@ -196,37 +198,38 @@ class Consumer:
     def _stock(self, taken: Iterable[Found]) -> None:
         known = self._shelf.sources
         sources = [
-            known.get(found.stem) or Source(found.stem, found.path, order(found.stem)[0], found.suffix == ".open")
+            known.get(found.stem)
+            or Source(found.stem, found.path, order(found.stem)[0], found.suffix == ".open", self._limits.event_lane)
             for found in taken
             if not found.signals
         ]
         sources += [Source(name, self._place.reports / name, at, False) for name, at in self.ledger.reports.items()]
         self._shelf.stock(sources)
 
-    def waiting(self, max_items: int, max_bytes: int) -> list[Entry]:
+    def waiting(self, max_items: int, max_bytes: int, lane: str = "") -> list[Entry]:
         """The oldest items that are owed, at most so many, with at most so many bytes but one at least."""
-        entries, spent = self._shelf.waiting(self.ledger.offsets, max_items, max_bytes)
+        entries, spent = self._shelf.waiting(self.ledger.offsets, max_items, max_bytes, lane)
         if spent:
             self._settle(dict.fromkeys(spent))
         return entries
 
-    def backlog(self) -> Backlog:
-        """How much is owed."""
-        return self._shelf.backlog(self.ledger.offsets)
+    def backlog(self, lane: str | None = None) -> Backlog:
+        """How much is owed, in all or by one lane."""
+        return self._shelf.backlog(self.ledger.offsets, lane)
 
     # -- what became of it ------------------------------------------------------------------------------------------
 
-    def delivered(self, entries: Sequence[Entry], *, repeat: bool = False) -> None:
+    def delivered(self, entries: Sequence[Entry], *, repeat: bool = False, lane: str = "") -> None:
         """The endpoint took these, the first ones of `waiting`; ``repeat``: it had them already."""
 
         def count(new: Ledger) -> None:
             new.totals.delivered += len(entries)
             new.totals.repeated += len(entries) if repeat else 0
-            new.outcome.succeed(self._clock())
+            new.of(lane).succeed(self._clock())
 
         self._settle(_ends(entries), count)
 
-    def rejected(self, entries: Sequence[Entry], reason: str, body: bytes) -> None:
+    def rejected(self, entries: Sequence[Entry], reason: str, body: bytes, lane: str = "") -> None:
         """The endpoint will never take these, the first ones of `waiting`; they are kept in rejected/ with the reason
         and the request's body."""
         if not entries:
@@ -240,23 +243,23 @@ class Consumer:
 
         def count(new: Ledger) -> None:
             new.totals.lost["rejected"] += len(entries)
-            new.outcome.reject(self._clock(), reason)
+            new.of(lane).reject(self._clock(), reason)
 
         self._settle(_ends(entries), count)
 
-    def retry(self, reason: str, at: int, by_server: bool) -> None:
+    def retry(self, reason: str, at: int, by_server: bool, lane: str = "") -> None:
         """Nothing arrived; not to be tried again before ``at`` (nanoseconds)."""
         new = self.ledger.copy()
-        new.outcome.fail(self._clock(), reason, at, by_server)
+        new.of(lane).fail(self._clock(), reason, at, by_server)
         self._advance(new)
 
-    def sending(self, url: str, body: bytes, count: int, packed: bytes = b"") -> str:
+    def sending(self, url: str, body: bytes, count: int, packed: bytes = b"", lane: str = "") -> str:
         """A request is about to leave; returns the name of its copy in sent/."""
-        return self._sent.sending(self.ledger.epoch, url, body, count, packed)
+        return self._sent.sending(self.ledger.epoch, url, body, count, packed, lane)
 
-    def sent(self, name: str, verdict: str, status: int | None) -> None:
+    def sent(self, name: str, verdict: str, status: int | None, lane: str = "") -> None:
         """What became of it; see `usagewire.state.sent`."""
-        self._sent.sent(name, verdict, status)
+        self._sent.sent(name, verdict, status, lane)
 
     def _settle(self, ends: dict[str, int | None], count: Callable[[Ledger], None] = lambda new: None) -> None:
         """One version that says: these sources are settled up to these bytes (``None``: wholly), and ``count``."""

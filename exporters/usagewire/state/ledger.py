@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -97,10 +97,16 @@ class Ledger:
     """File name of a report that waits → when it was compiled."""
     totals: Totals = field(default_factory=Totals)
     outcome: Outcome = field(default_factory=Outcome)
+    lanes: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
+    """The same for a second endpoint: see `usagewire.formats.Format.event_lane`."""
+
+    def of(self, lane: str) -> Outcome:
+        """How the last requests to one endpoint went."""
+        return self.lanes.setdefault(lane, Outcome()) if lane else self.outcome
 
     def copy(self) -> Ledger:
         """The next version, to be changed and saved."""
-        period, outcome = self.period, self.outcome
+        period = self.period
         return Ledger(
             self.epoch,
             self.serial + 1,
@@ -110,7 +116,8 @@ class Ledger:
             dict(self.offsets),
             dict(self.reports),
             self.totals.copy(),
-            Outcome(**asdict(outcome)),
+            replace(self.outcome),
+            {lane: replace(outcome) for lane, outcome in self.lanes.items()},
         )
 
     def memory(self) -> Memory:
@@ -131,6 +138,7 @@ class Ledger:
             "reports": self.reports,
             "totals": self.totals.to_json(),
             "outcome": asdict(self.outcome),
+            "lanes": {lane: asdict(outcome) for lane, outcome in self.lanes.items()},
         }
 
     @classmethod
@@ -147,6 +155,7 @@ class Ledger:
             reports={str(name): int(time) for name, time in content["reports"].items()},
             totals=Totals.from_json(content["totals"]),
             outcome=Outcome(**content["outcome"]),
+            lanes={str(lane): Outcome(**outcome) for lane, outcome in content.get("lanes", {}).items()},
         )
 
 

@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from usagewire.signals import Origin, Stance
 from usagewire.state import lines as framing
@@ -35,7 +35,7 @@ class MemoryQueue:
         self._bytes = self._number = 0
         self.ledger = Ledger(self._stance().epoch)
         self.held = False
-        self.uncertain = False
+        self.uncertain: set[str] = set()
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
@@ -52,12 +52,12 @@ class MemoryQueue:
                     period.begin(running, now, now, self._interval)
             else:
                 for payload in lines:
-                    self._add(framing.item_data(payload), now)
+                    self._add(framing.item_data(payload), now, self._limits.event_lane)
             return "kept"
 
-    def _add(self, data: bytes, now: int) -> None:
+    def _add(self, data: bytes, now: int, lane: str) -> None:
         self._number += 1
-        self._entries[self._number] = Entry("memory", self._number, data, now, self._number + 1)
+        self._entries[self._number] = Entry(lane, self._number, data, now, self._number + 1)
         self._bytes += len(data)
         while self._bytes > self._limits.queue_bytes:
             _, dropped = self._entries.popitem(last=False)
@@ -110,52 +110,61 @@ class MemoryQueue:
             self.ledger.totals.lost.update(rejected=lost)
             period.turn(self.ledger, self._limits.keep)
             for item in items:
-                self._add(item.data, now)
+                self._add(item.data, now, "")
             return len(items)
 
-    def waiting(self, max_items: int, max_bytes: int) -> list[Entry]:
+    def waiting(self, max_items: int, max_bytes: int, lane: str = "") -> list[Entry]:
         """As `Consumer.waiting`."""
         found: list[Entry] = []
         with self._mutex:
-            for entry in self._entries.values():
+            for entry in self._of(lane):
                 max_bytes -= len(entry.data)
                 if len(found) >= max_items or (max_bytes < 0 and found):
                     break
                 found.append(entry)
         return found
 
-    def backlog(self) -> Backlog:
+    def backlog(self, lane: str | None = None) -> Backlog:
         """As `Consumer.backlog`."""
         with self._mutex:
-            oldest = next((entry.time for entry in self._entries.values()), None)
-            return Backlog(len(self._entries), self._bytes, oldest)
+            entries = self._of(lane)
+            size = self._bytes if len(entries) == len(self._entries) else sum(len(entry.data) for entry in entries)
+            return Backlog(len(entries), size, next((entry.time for entry in entries), None))
 
-    def delivered(self, entries: Sequence[Entry], *, repeat: bool = False) -> None:
+    def _of(self, lane: str | None) -> Collection[Entry]:
+        """The entries of a lane, which in memory is an entry's source; of all that there are, where there is one."""
+        entries = self._entries.values()
+        if lane is None or not self._limits.event_lane:
+            return entries
+        return [entry for entry in entries if entry.source == lane]
+
+    def delivered(self, entries: Sequence[Entry], *, repeat: bool = False, lane: str = "") -> None:
         """As `Consumer.delivered`."""
         with self._mutex:
             count = self._drop(entries)
             self.ledger.totals.delivered += count
             self.ledger.totals.repeated += count if repeat else 0
-            self.ledger.outcome.succeed(self._clock())
+            self.ledger.of(lane).succeed(self._clock())
 
-    def rejected(self, entries: Sequence[Entry], reason: str, body: bytes) -> None:
+    def rejected(self, entries: Sequence[Entry], reason: str, body: bytes, lane: str = "") -> None:
         """As `Consumer.rejected`, but nothing is kept."""
         with self._mutex:
             self._drop(entries, "rejected")
-            self.ledger.outcome.reject(self._clock(), reason)
+            self.ledger.of(lane).reject(self._clock(), reason)
 
-    def retry(self, reason: str, at: int, by_server: bool) -> None:
+    def retry(self, reason: str, at: int, by_server: bool, lane: str = "") -> None:
         """As `Consumer.retry`."""
         with self._mutex:
-            self.ledger.outcome.fail(self._clock(), reason, at, by_server)
+            self.ledger.of(lane).fail(self._clock(), reason, at, by_server)
 
-    def sending(self, url: str, body: bytes, count: int, packed: bytes = b"") -> str:
+    def sending(self, url: str, body: bytes, count: int, packed: bytes = b"", lane: str = "") -> str:
         """No copy is kept."""
         return ""
 
-    def sent(self, name: str, verdict: str, status: int | None) -> None:
+    def sent(self, name: str, verdict: str, status: int | None, lane: str = "") -> None:
         """Remembers only whether the outcome is known."""
-        self.uncertain = verdict.startswith("retry") and (self.uncertain or status is None)
+        uncertain = verdict.startswith("retry") and (lane in self.uncertain or status is None)
+        (self.uncertain.add if uncertain else self.uncertain.discard)(lane)
 
     def _consented(self) -> bool:
         stance = self._stance()

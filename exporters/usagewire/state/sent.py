@@ -36,17 +36,17 @@ class Sent:
     def __init__(self, place: Place, most: int, clock: Callable[[], int]) -> None:
         """``most`` bytes are kept."""
         self._place, self._most, self._clock = place, most, clock
-        self.uncertain = False
-        """The last request may have arrived although nobody saw the answer."""
+        self.uncertain: set[str] = set()
+        """Lanes whose last request may have arrived although nobody saw the answer."""
 
     def begin(self, epoch: str) -> None:
         """Look at what the holder before left."""
-        self.uncertain = bool(self._unsettled(epoch, ".open"))
+        self.uncertain = {_lane(name) for name in self._unsettled(epoch, ".open")}
 
-    def sending(self, epoch: str, url: str, body: bytes, count: int, packed: bytes = b"") -> str:
+    def sending(self, epoch: str, url: str, body: bytes, count: int, packed: bytes = b"", lane: str = "") -> str:
         """Write the copy; returns its name, empty when it could not be written. ``packed``: ``body`` as gzip made it,
         where it leaves so, which takes a tenth of the room."""
-        before = self._unsettled(epoch)
+        before = [name for name in self._unsettled(epoch) if _lane(name) == lane]
         content: dict[str, Any] = {"time": self._clock(), "url": url, "count": count, "bytes": len(body)}
         if packed:
             content["body_gzip"] = base64.b64encode(packed).decode()
@@ -55,7 +55,7 @@ class Sent:
                 content["body"] = body.decode()
             except ValueError:
                 content["body_base64"] = base64.b64encode(body).decode()
-        name = f"{epoch}-{content['time']:020d}-{secrets.token_hex(4)}"
+        name = f"{epoch}-{content['time']:020d}-{secrets.token_hex(4)}{lane and '-' + lane}"
         raw = orjson.dumps(content)[:-1]  # the closing brace comes with the verdict
         for attempt in (1, 2):
             try:
@@ -69,11 +69,12 @@ class Sent:
         self._unlink(before)
         return name
 
-    def sent(self, name: str, verdict: str, status: int | None) -> None:
+    def sent(self, name: str, verdict: str, status: int | None, lane: str = "") -> None:
         """Finish the copy. ``verdict`` begins with ``delivered``, ``rejected`` or ``retry``; ``status`` is ``None``
         when there was no answer."""
         settled = not verdict.startswith("retry")
-        self.uncertain = not settled and (self.uncertain or status is None)
+        uncertain = not settled and (lane in self.uncertain or status is None)
+        (self.uncertain.add if uncertain else self.uncertain.discard)(lane)
         if not name:
             return
         path = self._place.sent / f"{name}.open"
@@ -84,7 +85,7 @@ class Sent:
                 write_all(descriptor, b"," + finish[1:] + b"\n")
             finally:
                 os.close(descriptor)
-            if not self.uncertain:
+            if not uncertain:
                 path.rename(path.with_suffix(".json" if settled else ".retry"))
                 sync_folder(self._place.sent)
             trim(self._place.sent, self._most)
@@ -97,3 +98,8 @@ class Sent:
         for name in unsettled:
             with suppress(OSError):
                 (self._place.sent / name).unlink()
+
+
+def _lane(name: str) -> str:
+    """``<epoch>-<time>-<token>[-<lane>].<suffix>`` → lane."""
+    return split(name)[0].partition("-")[2].partition("-")[2].partition("-")[2]

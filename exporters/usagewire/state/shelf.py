@@ -48,6 +48,8 @@ class Source:
     time: int
     torn: bool
     """May end in a torn line: its writer died."""
+    lane: str = ""
+    """Which endpoint it is for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +99,17 @@ class Shelf:
         """A source's bytes as they are on disk."""
         return read_content(self.sources[name])
 
-    def waiting(self, offsets: Mapping[str, int], most: int, most_bytes: int) -> tuple[list[Entry], list[str]]:
-        """Up to ``most`` entries, ``most_bytes`` together on disk, but one at least; and the sources found to hold
-        nothing more."""
+    def waiting(
+        self, offsets: Mapping[str, int], most: int, most_bytes: int, lane: str = ""
+    ) -> tuple[list[Entry], list[str]]:
+        """Up to ``most`` entries of a lane, ``most_bytes`` together on disk, but one at least; and the sources found to
+        hold nothing more."""
         entries: list[Entry] = []
         spent: list[str] = []
         seen: set[str] = set()
-        for name in list(self.sources):
+        for name, source in list(self.sources.items()):
+            if source.lane != lane:
+                continue
             seen.add(name)
             owed = self.content(name, offsets.get(name, 0)).entries
             if not owed:
@@ -115,14 +121,19 @@ class Shelf:
             if fits < len(owed) or len(entries) >= most:
                 break
         # Only what is asked for again and again stays in memory.
-        self._read = {name: found for name, found in self._read.items() if name in seen}
+        self._read = {name: found for name, found in self._read.items() if name in seen or self._lane(name) != lane}
         return entries, spent
 
-    def backlog(self, offsets: Mapping[str, int]) -> Backlog:
-        """Counts everything; each source is read once for it, and again when its offset has moved."""
+    def _lane(self, name: str) -> str:
+        return self.sources[name].lane
+
+    def backlog(self, offsets: Mapping[str, int], lane: str | None = None) -> Backlog:
+        """Counts everything, or one lane; each source is read once for it, and again when its offset has moved."""
         items = size = 0
         oldest: int | None = None
         for name, source in list(self.sources.items()):
+            if lane not in (None, source.lane):
+                continue
             offset = offsets.get(name, 0)
             known = self._sizes.get(name)
             if known is None or known[0] != offset:

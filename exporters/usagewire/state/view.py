@@ -57,19 +57,20 @@ def totals(place: Place) -> Totals:
     return found
 
 
-def peek(place: Place, stance: Stance) -> list[Entry]:
-    """Every item that waits, oldest first; also what is being written right now."""
+def peek(place: Place, stance: Stance, event_lane: str = "") -> list[Entry]:
+    """Every item that waits, lane by lane, oldest first; also what is being written right now."""
     if not stance.on:
         return []
     ledger = read_ledger(place, stance.epoch)
     shelf = Shelf()
     found = [one for one in segments(place) if epoch_of(one.stem) == stance.epoch and not one.signals]
-    sources = [Source(one.stem, one.path, order(one.stem)[0], one.suffix != ".seg") for one in found]
+    sources = [Source(one.stem, one.path, order(one.stem)[0], one.suffix != ".seg", event_lane) for one in found]
     if ledger is not None:
         sources += [Source(name, place.queue / REPORTS / name, at, False) for name, at in ledger.reports.items()]
     shelf.stock(sources)
-    entries, _ = shelf.waiting(ledger.offsets if ledger is not None else {}, 1 << 62, 1 << 62)
-    return entries
+    offsets = ledger.offsets if ledger is not None else {}
+    # a set: most formats have one lane
+    return [entry for lane in sorted({"", event_lane}) for entry in shelf.waiting(offsets, 1 << 62, 1 << 62, lane)[0]]
 
 
 def preview(place: Place, stance: Stance, clock: Callable[[], int] = time.time_ns) -> Period | None:

@@ -167,5 +167,6 @@ FORMAT = Format(
     license=License(
         report.LICENSE,
         "Telemetry data is licensed under the Community Data License Agreement - Sharing - Version 1.0 "
+    event_lane="device",
         "(https://cdla.io/sharing-1-0/).",
     ),
