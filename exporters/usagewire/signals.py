@@ -118,7 +118,9 @@ class Setting:
     name: str
     """Lower case: keyword and YAML property; upper case behind ``OTEL_EXPORTER_<FORMAT>_``: environment variable."""
     help: str
-    kind: Literal["str", "url", "integer", "millis", "bytes", "choice", "path", "headers", "list", "table"] = "str"
+    kind: Literal["str", "url", "proxy", "integer", "millis", "bytes", "choice", "path", "headers", "list", "table"] = (
+        "str"
+    )
     default: Any = None
     choices: tuple[str, ...] = ()
     """The values of a ``choice``, or of a ``list`` (none: any); the schemes of a ``url``, best first (none: all that
@@ -126,6 +128,8 @@ class Setting:
     secret: bool = False
     """Masked in every output and never stored in a payload."""
     required: bool = False
+    hours: int | None = None
+    """``usagewire config`` takes it in hours, as the format's document does, and in no fewer than these."""
     variables: tuple[str, ...] = ()
     """The product's own documented environment variables for it; weaker than ours."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any, cast
 
 import click
@@ -43,7 +44,10 @@ def list_(as_json: bool, **names: str | None) -> None:
         return
     for fault in destination.settings.faults:
         click.echo(f"wrong: {fault}", err=True)
-    shown = [(line["name"], _text(line["value"]), line["source"], line["variables"][0]) for line in table]
+    shown = [
+        (row.name, _text(line["value"], row), line["source"], line["variables"][0])
+        for row, line in zip(rows(destination.format), table, strict=True)
+    ]
     widths = [max(len(cells[column]) for cells in shown) for column in range(3)]
     for cells in shown:
         padded = (cell.ljust(width) for cell, width in zip(cells, widths, strict=False))
@@ -51,53 +55,64 @@ def list_(as_json: bool, **names: str | None) -> None:
 
 
 @config.command()
-@click.argument("name")
+@click.argument("words", nargs=-1, required=True, metavar="NAME")
 @choosing("service", "format", "destination")
-def get(name: str, **names: str | None) -> None:
+def get(words: tuple[str, ...], **names: str | None) -> None:
     """Print the value of the setting NAME; the exit code is 1 where it has none."""
     destination = Choice(**names).one()
-    value = _row(destination, _find(destination, name))["value"]
+    (name,) = _spoken(destination, words, "NAME")
+    channel = _channel(destination, name)
+    if channel:
+        click.echo(str(channel in destination.settings["channels"]).lower())
+        return
+    row = _find(destination, name)
+    value = _row(destination, row)["value"]
     if value is None:
         raise click.ClickException(f"{name} is not set")
-    click.echo(_text(value))
+    click.echo(f"{value / HOUR_MILLIS:g}" if _in_hours(row, name) else _text(value))
 
 
 @config.command("set")
-@click.argument("name")
-@click.argument("value")
+@click.argument("words", nargs=-1, required=True, metavar="NAME VALUE")
 @choosing("service", "format", "destination")
-def set_(name: str, value: str, **names: str | None) -> None:
+def set_(words: tuple[str, ...], **names: str | None) -> None:
     """Store VALUE for the setting NAME; the VALUE - reads it from standard input, which suits secrets."""
     destination = Choice(**names).one()
-    row = _find(destination, name)
+    name, value = _spoken(destination, words, "NAME VALUE")
     if value == "-":
         value = sys.stdin.readline().rstrip("\r\n")
+    channel = _channel(destination, name)
+    if channel:
+        name, value = "channels", _switched(destination, channel, value)
+    row = _find(destination, name)
     shown = MASK if row.secret else repr(value)
-    if not value.strip():
+    if not value.strip() and not channel:
         raise click.UsageError(f"{row.name}={shown}: empty; `usagewire config unset {row.name}` removes a stored value")
     try:
-        parse(row, value)
+        parsed = parse(row, _millis(row, value) if _in_hours(row, name) else value)
     except ValueError as fault:
         raise click.UsageError(f"{row.name}={shown}: {fault}") from fault
-    _store(destination, {**_stored(destination), row.name: value})
-    click.echo(f"{row.name} = {shown if row.secret else value}, stored; {_WHEN}")
+    _store(destination, {**_stored(destination), row.name: parsed if row.hours else value})
+    click.echo(f"{row.name} = {MASK if row.secret else _text(parsed, row)}, stored; {_WHEN}")
 
 
 @config.command()
-@click.argument("name")
+@click.argument("words", nargs=-1, required=True, metavar="NAME")
 @choosing("service", "format", "destination")
-def unset(name: str, **names: str | None) -> None:
+def unset(words: tuple[str, ...], **names: str | None) -> None:
     """Remove the stored value of the setting NAME; the program's own, or the default, counts again."""
     destination = Choice(**names).one()
-    row = _find(destination, name)
+    (name,) = _spoken(destination, words, "NAME")
+    row = _find(destination, "channels" if _channel(destination, name) else name)
     stored = _stored(destination)
     if stored.pop(row.name, None) is None:
         raise click.ClickException(f"{row.name} is not stored; its value comes from {_source(destination, row)}")
     _store(destination, stored)
     again = recall(destination.place, os.environ)
-    click.echo(f"{row.name} = {_text(_row(again, row)['value'])}, from {_source(again, row)}; {_WHEN}")
+    click.echo(f"{row.name} = {_text(_row(again, row)['value'], row)}, from {_source(again, row)}; {_WHEN}")
 
 
+HOUR_MILLIS = 3_600_000
 _WHEN = "a running program reads it at its next start"
 
 
@@ -109,6 +124,45 @@ def _find(destination: Destination, name: str) -> Setting:
     raise click.UsageError(
         f"{destination.format.name} has no setting {name!r}; it has {', '.join(row.name for row in known)}"
     )
+
+
+# -- as the format's document has it -------------------------------------------------------------------------------
+
+
+def _spoken(destination: Destination, words: Sequence[str], wanted: str) -> Sequence[str]:
+    """``mgr mgr/telemetry/interval 72`` → ``interval``, ``72``, where the document writes it so."""
+    who, _, path = destination.format.spelling.partition(" ")
+    if path and words[0] == who and len(words) > 1 and words[1].startswith(path):
+        words = words[1:]
+    if len(words) != len(wanted.split()):
+        raise click.UsageError(f"{' '.join(words)!r}: give {wanted}, and put quotes around what has a space in it")
+    return (words[0].removeprefix(path), *words[1:])
+
+
+def _channel(destination: Destination, name: str) -> str:
+    """``channel_crash`` → ``crash``; empty: it is no channel's switch."""
+    known = next((row.choices for row in rows(destination.format) if row.name == "channels"), ())
+    channel = name.lower().removeprefix("channel_")
+    return channel if channel in known and name.lower() != channel else ""
+
+
+def _switched(destination: Destination, channel: str, value: str) -> str:
+    """The channels with this one on or off."""
+    if value.lower() not in ("true", "false"):
+        raise click.UsageError(f"channel_{channel}={value!r}: not true or false")
+    on = {*destination.settings["channels"], channel} - ({channel} if value.lower() == "false" else set[str]())
+    return ",".join(one for one in _find(destination, "channels").choices if one in on)
+
+
+def _in_hours(row: Setting, name: str) -> bool:
+    """Whether the setting is counted in hours here; under its variable's name it never is."""
+    return row.hours is not None and name.lower() == row.name
+
+
+def _millis(row: Setting, value: str) -> int:
+    if not value.strip().isdecimal() or int(value) < (row.hours or 0):
+        raise ValueError(f"not a number of hours, {row.hours} at least")
+    return int(value) * HOUR_MILLIS
 
 
 def _row(destination: Destination, row: Setting) -> dict[str, Any]:
@@ -139,9 +193,11 @@ def _store(destination: Destination, values: dict[str, Any]) -> None:
         destination.place.config_json.unlink(missing_ok=True)
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, row: Setting | None = None) -> str:
     if value is None:
         return "-"
     if isinstance(value, (list, tuple)):
-        return ",".join(map(str, cast("list[Any]", value)))
+        return ",".join(map(str, cast("list[Any]", value))) or "none"
+    if row is not None and row.hours:
+        return f"{value / HOUR_MILLIS:g} h ({value} ms)"
     return str(value)

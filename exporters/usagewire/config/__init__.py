@@ -50,7 +50,7 @@ COMMON: tuple[Setting, ...] = (
     Setting(
         "proxy",
         "Proxy URL, `http://user:password@host:port`; unset: `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` decide.",
-        kind="str",
+        kind="proxy",
         secret=True,
     ),
     Setting("certificate", "File with the certificates to trust, PEM.", kind="path"),

@@ -99,6 +99,19 @@ def _url(row: Setting, raw: Any) -> str:
     return text
 
 
+def _proxy(row: Setting, raw: Any) -> str:
+    text = _text(row, raw).rstrip("/")
+    text = text if "://" in text else f"http://{text}"
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host, parts = None, urlsplit("")
+    if parts.scheme not in ("http", "https") or not host or " " in text or parts.path or parts.query:
+        raise ValueError("not a proxy such as http://user:password@host:port")
+    return text
+
+
 def is_loopback(host: str) -> bool:
     """Whether ``host`` (a name or address from a URL) can only mean this machine."""
     try:
@@ -147,6 +160,7 @@ def _table(row: Setting, raw: Any) -> dict[str, tuple[str, ...]]:
 _PARSERS: Mapping[str, Callable[[Setting, Any], Any]] = {
     "str": _text,
     "url": _url,
+    "proxy": _proxy,
     "integer": _integer,
     "millis": _millis,
     "bytes": _bytes,

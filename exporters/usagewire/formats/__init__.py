@@ -84,6 +84,9 @@ class Format:
     nothing up for the other. Empty: there is one endpoint."""
     reports_events: bool = True
     """Whether ``compile`` makes something of a period's events, too."""
+    spelling: str = ""
+    """What the document's own commands write before a setting's name, such as ``mgr mgr/telemetry/``; ``usagewire
+    config`` takes that, too."""
     interval: int | None = None
     """Default report period in milliseconds; ``None`` where there is no report."""
     hashed: frozenset[str] = frozenset()
@@ -99,14 +102,14 @@ class Format:
     """The product's own documented opt-outs."""
     default_on: bool = True
     """Consent when nobody has said anything."""
+    license: License | None = None
+    """Demanded along with every yes; ``None``: the document names none."""
 
     @property
     def carries_events(self) -> bool:
         """Whether events leave in any way; otherwise they are dropped and counted."""
         return self.encode is not None or (self.compile is not None and self.reports_events)
 
-    license: License | None = None
-    """Demanded along with every yes; ``None``: the document names none."""
 
 def names() -> tuple[str, ...]:
     """All format names, ours first."""

@@ -27,6 +27,8 @@ from usagewire.signals import (
     Verdict,
 )
 
+DAY = 86_400_000
+"""In milliseconds."""
 SETTINGS = (
     Setting(
         "endpoint",
@@ -72,6 +74,13 @@ SETTINGS = (
         kind="choice",
         choices=("stone", "ceph"),
         default="stone",
+    ),
+    Setting(
+        "interval",
+        "Length of a report period; `usagewire config set interval` takes hours, 8 at least.",
+        kind="millis",
+        default=DAY,
+        hours=8,
     ),
     Setting(
         "compression",
@@ -158,15 +167,16 @@ FORMAT = Format(
     admit=admit,
     compile=report.compile,
     keep=keep,
+    event_lane="device",
     pack=pack,
     judge=judge,
-    interval=86_400_000,
+    interval=DAY,
+    spelling="mgr mgr/telemetry/",
     hashed=frozenset({"usage.crash.entity", "usage.device.id", "usage.device.host"}),
     default_on=False,
-)
     license=License(
         report.LICENSE,
         "Telemetry data is licensed under the Community Data License Agreement - Sharing - Version 1.0 "
-    event_lane="device",
         "(https://cdla.io/sharing-1-0/).",
     ),
+)
