@@ -62,6 +62,14 @@ def lost(losses: Mapping[str, int]) -> bytes:
     return orjson.dumps({"lost": dict(losses)})
 
 
+def losses(payload: bytes) -> Losses:
+    """The losses in a payload; none when it holds something else."""
+    with suppress(ValueError):
+        found = signal(payload) if payload.startswith(LOST) else None
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
 def is_item(payload: bytes) -> bool:
     """Whether `item` made it."""
     return payload.startswith(_ITEM)
