@@ -14,7 +14,7 @@ $(DONE): pyproject.toml constraints.txt
 	@echo "setting up $(VENV) (once, about a minute)"
 	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { $(PYTHON) -m pip install --quiet --user --break-system-packages virtualenv 2>/dev/null || $(PYTHON) -m pip install --quiet --user virtualenv; $(PYTHON) -m virtualenv --quiet --clear $(VENV); }
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt --group dev -e '.[fast]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt --group dev -e '.[fast,inspector]'
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --only-binary :all: --upgrade --target $(VENV)/protoc --group protoc || echo "no protoc for this Python: \`make proto\` and its test do without"
 	@touch $(DONE)
 

@@ -21,6 +21,7 @@ _COMMANDS = {
     "on": "consent",
     "off": "consent",
     "config": "settings",
+    "inspect": "inspect",
 }
 """Command → its module, in the order of ``--help``; loaded when it is called."""
 

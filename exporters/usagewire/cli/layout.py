@@ -59,7 +59,8 @@ def body_lines(body: str | bytes, volatile: frozenset[str]) -> Iterator[tuple[bo
 def indented(text: str) -> Iterator[str]:
     """JSON with every token as it is, one member or element per line."""
     depth, line, previous = 0, "", ""
-    for word in _TOKEN.findall(text):
+    for found in _TOKEN.finditer(text):
+        word = found[0]
         depth -= word in _CLOSING
         if (word in _CLOSING and previous not in _OPENING) or (previous in (*_OPENING, ",") and word not in _CLOSING):
             yield line

@@ -74,7 +74,7 @@ def show(limit: int, full: bool, as_json_: bool, **names: str | None) -> None:
     choice = Choice(**names)
     outlooks = [outlook(found, limit, time.time_ns()) for found in choice.found()]
     if as_json_:
-        click.echo(orjson.dumps(_document(outlooks), option=orjson.OPT_INDENT_2))
+        click.echo(orjson.dumps(document(outlooks), option=orjson.OPT_INDENT_2))
         return
     if not outlooks:
         click.echo(f"Nothing waits: no program has left anything in {choice.root} yet.")
@@ -159,7 +159,8 @@ def _differing(one: Item, two: Item) -> set[str]:
     return differing(orjson.loads(one.data), orjson.loads(two.data))
 
 
-def _document(outlooks: Sequence[Outlook]) -> dict[str, Any]:
+def document(outlooks: Sequence[Outlook]) -> dict[str, Any]:
+    """What ``--json`` prints."""
     requests = [
         {
             "service": preview.found.place.service_dir.name,

@@ -36,8 +36,10 @@ class GrpcReceiver(Records):
         clients: str = "",
         script: Script | None = None,
         watch: Callable[[Received], None] | None = None,
+        remember: bool = True,
+        host: str = "127.0.0.1",
     ) -> None:
-        super().__init__(script, watch)
+        super().__init__(script, watch, remember=remember)
         self._stopping = threading.Event()
         self._server: Any = grpc.server(
             ThreadPoolExecutor(8, "grpc-receiver"),
@@ -45,13 +47,13 @@ class GrpcReceiver(Records):
             options=(("grpc.so_reuseport", 0),),
         )
         if tls is None:
-            found = self._server.add_insecure_port(f"127.0.0.1:{port}")
+            found = self._server.add_insecure_port(f"{host}:{port}")
         else:
             certificate, key = (Path(name).read_bytes() for name in tls)
             trusted = Path(clients).read_bytes() if clients else None
             credentials = grpc.ssl_server_credentials([(key, certificate)], trusted, bool(clients))
-            found = self._server.add_secure_port(f"127.0.0.1:{port}", credentials)
-        self.url = f"https://localhost:{found}" if tls else f"http://127.0.0.1:{found}"
+            found = self._server.add_secure_port(f"{host}:{port}", credentials)
+        self.url = f"https://localhost:{found}" if tls else f"http://{host}:{found}"
 
     def __enter__(self) -> GrpcReceiver:
         self._server.start()

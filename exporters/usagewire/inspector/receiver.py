@@ -45,8 +45,9 @@ class Receiver(Records):
         tls: tuple[str, str] | ssl.SSLContext | None = None,
         script: Script | None = None,
         watch: Callable[[Received], None] | None = None,
+        remember: bool = True,
     ) -> None:
-        super().__init__(script, watch)
+        super().__init__(script, watch, remember=remember)
         self._server = _Server((host, port), _context(tls), self.take)
         scheme = "https" if tls else "http"
         self.url = f"{scheme}://{'localhost' if tls else host}:{self._server.server_port}"

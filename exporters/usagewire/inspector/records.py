@@ -16,12 +16,16 @@ class Records:
     """Checks requests and remembers them.
 
     ``script`` may answer in the ordinary answer's place (see `usagewire.inspector.faults`) and may be exchanged at any
-    time; ``watch`` is told of every request once it is answered for.
+    time; ``watch`` is told of every request once it is answered for. What runs for days does not ``remember``: it
+    leaves that to who watches.
     """
 
-    def __init__(self, script: Script | None = None, watch: Callable[[Received], None] | None = None) -> None:
+    def __init__(
+        self, script: Script | None = None, watch: Callable[[Received], None] | None = None, *, remember: bool = True
+    ) -> None:
         self.script = script
         self._watch = watch
+        self._remember = remember
         self._received: list[Received] = []
         self._accepted = 0
         self._changed = threading.Condition()
@@ -57,7 +61,8 @@ class Records:
         chosen = self.script(received) if self.script else None
         received = replace(received, answer=chosen or received.answer)
         with self._changed:
-            self._received.append(received)
+            if self._remember:
+                self._received.append(received)
             self._accepted += len(received.events) if received.accepted else 0
             self._changed.notify_all()
         if self._watch:

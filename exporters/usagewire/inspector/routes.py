@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from usagewire.inspector.checks import jina, segment, stone, tts
 from usagewire.inspector.received import Answer, Check, Checked, Received, mapping
 
-__all__ = ["ROUTES", "Answer", "Checked", "Received", "check", "mapping"]
+__all__ = ["BY_FORMAT", "ROUTES", "Answer", "Checked", "Received", "check", "format_of", "mapping"]
 
 
 def _jetstream(received: Received) -> Checked:
@@ -20,19 +20,34 @@ def _jetstream(received: Received) -> Checked:
     return session(received)
 
 
-ROUTES: Mapping[tuple[str, str], Check] = {
-    **segment.ROUTES,
-    ("POST", "/v1/telemetry"): _jetstream,
-    ("POST", "/usagewire.wire.jetstream.v1.TelemetryService/Send"): _jetstream,
-    **jina.ROUTES,
-    **tts.ROUTES,
-    **stone.ROUTES,
+BY_FORMAT: Mapping[str, Mapping[tuple[str, str], Check]] = {
+    "segment": segment.ROUTES,
+    "jetstream": {
+        ("POST", "/v1/telemetry"): _jetstream,
+        ("POST", "/usagewire.wire.jetstream.v1.TelemetryService/Send"): _jetstream,
+    },
+    "stone": stone.ROUTES,
+    "tts": tts.ROUTES,
+    "jina": jina.ROUTES,
 }
+ROUTES: Mapping[tuple[str, str], Check] = {
+    route: found for routes in BY_FORMAT.values() for route, found in routes.items()
+}
+
+
+def format_of(received: Received) -> str:
+    """Name of the format whose route it came by; empty for a path that no format uses."""
+    route = _route(received)
+    return next((name for name, routes in BY_FORMAT.items() if route in routes), "")
 
 
 def check(received: Received) -> Checked:
     """Check ``received`` by its route; a path that no format uses is answered 404."""
-    route = ROUTES.get((received.method, received.path.partition("?")[0]))
+    route = ROUTES.get(_route(received))
     if route is None:
         return Checked((), (f"{received.method} {received.path}: no such route",), Answer(404, b"not found"))
     return route(received)
+
+
+def _route(received: Received) -> tuple[str, str]:
+    return received.method, received.path.partition("?")[0]

@@ -79,12 +79,24 @@ def events(session: Sequence[Any]) -> tuple[dict[str, Any], ...]:
     return tuple(_event(data) for data in session[1:])
 
 
+def information(received: Received) -> dict[str, Any]:
+    """The information structure of a session that was found to be one."""
+    return mapping(_read(received)[0]) or {}
+
+
 def _event(data: Any) -> dict[str, Any]:
     said = mapping(data) or {}
-    name = _NAMES.get(said.get("key", 0), f"data set {said.get('key')}")
+    name, meanings = labels(said.get("key"))
     values = _list(said.get("values")) or []
-    labels = VALUES.get(name) or tuple(str(index) for index in range(1, len(values) + 1))
-    return {"event": name, **said, "properties": dict(zip(labels, values, strict=False))}
+    meanings = meanings or tuple(str(index) for index in range(1, len(values) + 1))
+    name = name or f"data set {said.get('key')}"
+    return {"event": name, **said, "properties": dict(zip(meanings, values, strict=False))}
+
+
+def labels(key: Any) -> tuple[str, tuple[str, ...]]:
+    """Name of the documented data set with this key, and what its values are; empty for another."""
+    name = _NAMES.get(key, "") if isinstance(key, int) else ""
+    return name, VALUES.get(name, ())
 
 
 # -- what is wrong ------------------------------------------------------------------------------------------------
