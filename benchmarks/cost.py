@@ -24,7 +24,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from statistics import median
 from typing import Any
 
-CONTENDERS = ("no-op exporter", "usagewire", "segment-analytics-python 2.4.0")
+CONTENDERS = ("no-op exporter", "usagewire", "usagewire, lean processor", "segment-analytics-python 2.4.0")
 
 
 class Counting(BaseHTTPRequestHandler):
@@ -59,12 +59,11 @@ def properties(number: int) -> dict[str, Any]:
     return {"db_backend": "mysql", "server_version": "1.30.0", "commit_id": "9f3b6c1e", "number": number, "ok": True}
 
 
-def emit_sdk(count: int, exporter: Any) -> tuple[float, Any]:
+def emit_sdk(count: int, processor: Any) -> tuple[float, Any]:
     from opentelemetry.sdk._logs import LoggerProvider
-    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 
     provider = LoggerProvider(shutdown_on_exit=False)
-    provider.add_log_record_processor(BatchLogRecordProcessor(exporter, max_queue_size=count + 512))
+    provider.add_log_record_processor(processor)
     logger = provider.get_logger("bench")
     began = time.perf_counter()
     for number in range(count):
@@ -74,7 +73,7 @@ def emit_sdk(count: int, exporter: Any) -> tuple[float, Any]:
 
 
 def no_op_exporter(count: int, url: str) -> float:
-    from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
+    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExporter, LogRecordExportResult
 
     class Nothing(LogRecordExporter):
         def export(self, batch: Any) -> LogRecordExportResult:
@@ -86,16 +85,29 @@ def no_op_exporter(count: int, url: str) -> float:
         def shutdown(self) -> None:
             return
 
-    kept, provider = emit_sdk(count, Nothing())
+    kept, provider = emit_sdk(count, BatchLogRecordProcessor(Nothing(), max_queue_size=count + 512))
     provider.shutdown()
     return kept
 
 
 def usagewire(count: int, url: str) -> float:
+    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+
+    return through(BatchLogRecordProcessor, count, url)
+
+
+def usagewire_lean(count: int, url: str) -> float:
+    from usagewire.sdk import LeanLogRecordProcessor
+
+    return through(LeanLogRecordProcessor, count, url)
+
+
+def through(processor: Any, count: int, url: str) -> float:
     from usagewire import pipeline
     from usagewire.sdk import SegmentLogExporter
 
-    kept, provider = emit_sdk(count, SegmentLogExporter(endpoint=url, write_key="bench", delivery="thread"))
+    exporter = SegmentLogExporter(endpoint=url, write_key="bench", delivery="thread")
+    kept, provider = emit_sdk(count, processor(exporter, max_queue_size=count + 512))
     provider.force_flush()
     assert pipeline.flush(60_000)
     provider.shutdown()
@@ -117,7 +129,7 @@ def segment(count: int, url: str) -> float:
 
 
 def contend(name: str, count: int, url: str) -> None:
-    run = dict(zip(CONTENDERS, (no_op_exporter, usagewire, segment), strict=True))[name]
+    run = dict(zip(CONTENDERS, (no_op_exporter, usagewire, usagewire_lean, segment), strict=True))[name]
     run(50, url)  # imports and the first connection are paid before the clock starts
     before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
     kept = run(count, url)
@@ -169,14 +181,15 @@ def main() -> None:
     if said.json:
         print(json.dumps(medians))
         return
-    peer = medians[CONTENDERS[2]]
+    floor, *ours, peer = CONTENDERS
     print(f"{'':32}{'events/s':>12}{'CPU µs/event':>16}{'held µs/event':>16}")
     for name, found in medians.items():
         print(f"{name:32}{found['rate']:12,.0f}{found['cpu']:16.1f}{found['host']:16.1f}")
-    ours, floor = medians["usagewire"], medians[CONTENDERS[0]]
-    rate, cpu, host = (ours[key] / peer[key] for key in ("rate", "cpu", "host"))
-    print(f"\nbeside segment-analytics-python: {rate:.1f} × its throughput, {cpu:.2f} × its CPU, {host:.2f} × its hold")
-    print(f"beside the SDK with a no-op exporter: {ours['cpu'] / floor['cpu']:.2f} × its CPU")
+    for name in ours:
+        rate, cpu, host = (medians[name][key] / medians[peer][key] for key in ("rate", "cpu", "host"))
+        bare = medians[name]["cpu"] / medians[floor]["cpu"]
+        print(f"\n{name}, beside segment-analytics-python: {rate:.1f} × its throughput, {cpu:.2f} × its CPU, "
+              f"{host:.2f} × its hold\n{name}, beside the SDK with a no-op exporter: {bare:.2f} × its CPU")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -108,6 +108,14 @@ class Intake:
         pipeline = self._open(resource, len(points))
         return pipeline is None or pipeline.points(points)
 
+    def lose(self, reason: str) -> None:
+        """Count an event that was given up before it came here."""
+        pipeline = self._pipeline
+        if pipeline is not None:
+            pipeline.lose(reason)
+        else:
+            self.dropped[reason] += 1
+
     def flush(self, until: float) -> bool:
         """Deliver what waits before ``until`` (monotonic seconds); whether nothing does any more."""
         pipeline = self._pipeline

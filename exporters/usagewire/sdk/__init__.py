@@ -7,12 +7,14 @@ exporter = SegmentLogExporter(endpoint="https://events.example.com", write_key="
 from __future__ import annotations
 
 from usagewire.sdk.exporters import LogExporter, MetricsExporter
+from usagewire.sdk.lean import LeanLogRecordProcessor
 
 __all__ = [
     "JetstreamLogExporter",
     "JetstreamMetricExporter",
     "JinaLogExporter",
     "JinaMetricExporter",
+    "LeanLogRecordProcessor",
     "SegmentLogExporter",
     "SegmentMetricExporter",
     "StoneLogExporter",

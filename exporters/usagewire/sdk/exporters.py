@@ -82,6 +82,14 @@ class LogExporter(LogRecordExporter):
         kept = _keep(self._measure, lambda: translate.events(batch), self._intake.events)
         return LogRecordExportResult.SUCCESS if kept else LogRecordExportResult.FAILURE
 
+    def keep(self, groups: Sequence[tuple[Resource | None, Sequence[Event]]]) -> bool:
+        """`export` of what is translated already."""
+        return not self._closed and _keep(self._measure, lambda: groups, self._intake.events)
+
+    def lose(self, reason: str) -> None:
+        """Count an event that was given up on the way here."""
+        self._intake.lose(reason)
+
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Nothing waits here: `export` has written everything. Delivery is `usagewire.flush`."""
         return True

@@ -40,7 +40,7 @@ def events(batch: Sequence[ReadableLogRecord]) -> list[tuple[Resource | None, li
                 name,
                 record.timestamp or record.observed_timestamp or 0,
                 ids[32 * number : 32 * number + 32],
-                _plain(record.attributes),
+                plain(record.attributes),
                 record.body,
                 scope.name if scope is not None else "",
             )
@@ -48,7 +48,8 @@ def events(batch: Sequence[ReadableLogRecord]) -> list[tuple[Resource | None, li
     return groups
 
 
-def _plain(attributes: Mapping[str, Any] | None) -> Mapping[str, Any]:
+def plain(attributes: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """A record's attributes as a dictionary of one's own."""
     if isinstance(attributes, BoundedAttributes):
         return attributes.copy()  # a plain dict, at a tenth of the price of iterating it from outside
     return dict(attributes) if attributes else {}
