@@ -5,7 +5,7 @@ Times are integers, nanoseconds since 1970 (UTC), unless a name ends in ``_milli
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Union
@@ -132,6 +132,8 @@ class Setting:
     """``usagewire config`` takes it in hours, as the format's document does, and in no fewer than these."""
     variables: tuple[str, ...] = ()
     """The product's own documented environment variables for it; weaker than ours."""
+    fault: Callable[[Any], str] = lambda value: ""
+    """What is wrong with a value beyond its kind; empty: nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,20 +151,17 @@ def test_events_and_unknown_metrics_are_dropped_and_counted(tmp_path: Path, rece
     assert status(program)["totals"]["lost"]["format"]["count"] >= 4
 
 
-def test_unaligned_histograms_and_clashing_names_are_left_out(tmp_path: Path, receiver: GrpcReceiver) -> None:
-    """A View of the program's own, and two names with one hash in the plan: each named in one line and counted; the
-    rest is unaffected."""
+def test_unaligned_histograms_are_left_out(tmp_path: Path, receiver: GrpcReceiver) -> None:
+    """A View of the program's own: named in one line and counted; the rest is unaffected."""
     plan = tmp_path / "plan.yaml"
     plan.write_text("""
 plan: shop
 version: 1
 product:
-  data_sets: {costarring: [usage.mine], liquid: [usage.yours], fine: [usage.fine]}
+  data_sets: {fine: [usage.fine]}
 attributes:
   usage.transfer.state: {type: string, purpose: which}
 metrics:
-  usage.mine: {purpose: one}
-  usage.yours: {purpose: two}
   usage.fine: {purpose: three}
   usage.file.size: {purpose: four}
   usage.transfer.size: {purpose: five}
@@ -187,8 +184,7 @@ metrics:
         meter.create_histogram("usage.file.size").record(50)
         meter.create_histogram("usage.transfer.size").record(50)
         meter.create_counter("usage.transfer.count").add(1, {"usage.transfer.state": "queued"})
-        for name in ("mine", "yours", "fine"):
-            meter.create_counter("usage." + name).add(1)
+        meter.create_counter("usage.fine").add(1)
         provider.force_flush()
     time.sleep(1.3)
     usagewire.flush(20_000)
@@ -198,13 +194,37 @@ metrics:
 
     assert (0, "") == (done.returncode, done.stdout)
     lines = [line for line in done.stderr.splitlines() if "unfit" in line]
-    assert ["usage.file.size", "usage.mine", "usage.yours"] == sorted(line.split(": ")[3] for line in lines)
-    assert 2 == sum("'costarring' and 'liquid' have the same key" in line for line in lines)
+    assert ["usage.file.size"] == [line.split(": ")[3] for line in lines]
     assert receiver.wait(3, timeout=20)
     found = sets(receiver)
     assert [100, 2] == found.pop("transfer sizes")[:2]
     assert {"transfer status": [2, 0, 0, 0], f"data set {key('fine')}": [2]} == found
-    assert 6 == status(program)["totals"]["lost"]["unfit"]["count"]
+    assert 2 == status(program)["totals"]["lost"]["unfit"]["count"]
+
+
+def test_names_with_one_hash_are_found_before_anything_is_kept(tmp_path: Path, receiver: GrpcReceiver) -> None:
+    """Two data sets that a receiver could not tell apart: the plan is refused, with the line, and nothing leaves."""
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("""
+plan: shop
+version: 1
+product:
+  data_sets: {costarring: [usage.mine], liquid: [usage.yours]}
+metrics:
+  usage.mine: {purpose: one}
+  usage.yours: {purpose: two}
+""")
+    source = """
+    from usagewire.sdk import JetstreamMetricExporter
+    JetstreamMetricExporter().shutdown()
+    """
+    program = program_for(tmp_path, receiver.url, USAGEWIRE_PLAN=str(plan))
+    done = program.run(source, instrument=False, environ=program.environ())
+
+    assert (0, "") == (done.returncode, done.stdout)
+    assert "line 5: product.data_sets" in done.stderr
+    assert "'costarring' and 'liquid' have the same key" in done.stderr
+    assert not program.state.exists()
 
 
 # -- periods ------------------------------------------------------------------------------------------------------

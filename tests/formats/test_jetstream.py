@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.golden.jetstream.cases import ALL, FILES, JSON, samples, sizes, spread, transfers
 from tests.support.golden import NOON, ORIGIN, SECOND, Case, items, packed, settings_for
+from usagewire.config import resolve
 from usagewire.errors import Unsendable
 from usagewire.formats import load
 from usagewire.formats.jetstream.codec import from_protobuf, to_protobuf
@@ -283,20 +284,20 @@ def test_own_data_sets_may_come_as_text() -> None:
     assert {key("a b"): [1, 0], key("c"): [1]} == sets([point], data_sets="a b=usage.wait,usage.gone; c=usage.wait")
 
 
-def test_names_with_one_hash_are_left_out_and_named() -> None:
-    """A receiver could not tell them apart. The rest is unaffected."""
-    tables = {"costarring": ["usage.mine"], "liquid": ["usage.yours"], "fine": ["usage.fine"]}
-    assert key("costarring") == key("liquid")
+@pytest.mark.parametrize(
+    ("tables", "fault"),
+    [
+        ({"costarring": ["a"], "liquid": ["b"]}, "'costarring' and 'liquid' have the same key 1582148253: rename one"),
+        ({"File Sizes": ["a"]}, "'file sizes' and 'File Sizes' have the same key 1418807137: rename one"),
+        ({"mine": ["{a=b}", "c"]}, "mine: '{a=b}' is neither metric nor metric{attribute=value}"),
+    ],
+)
+def test_data_sets_that_cannot_be(tables: Any, fault: str) -> None:
+    """Names that a receiver could not tell apart, and sources that cannot be read, are faults of the setting."""
+    settings = resolve(FORMAT, {"endpoint": "https://telemetry.example", "data_sets": tables}, {})
 
-    for metric in ("usage.mine", "usage.yours"):
-        why = unfit(Point(metric, "sum", NOON, value=1), data_sets=tables)
-        assert f"{metric}: the data sets 'costarring' and 'liquid' have the same key {key('liquid')}" in why
-    assert {key("fine"): [1], key("file sizes"): [6, 1, 2, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1]} == sets(
-        [Point("usage.fine", "sum", NOON, value=1), FILES], data_sets=tables
-    )
-    assert "'file sizes' and 'File Sizes'" in unfit(
-        Point("usage.mine", "sum", NOON, value=1), data_sets={"File Sizes": ["usage.mine"]}
-    )
+    [said] = settings.faults
+    assert fault in said
 
 
 def test_example_plan_is_in_order() -> None:

@@ -22,6 +22,7 @@ _COMMANDS = {
     "off": "consent",
     "config": "settings",
     "inspect": "inspect",
+    "plan": "plan",
 }
 """Command → its module, in the order of ``--help``; loaded when it is called."""
 

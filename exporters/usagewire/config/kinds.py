@@ -21,7 +21,11 @@ _LONGEST_MILLIS = 10 * 365 * 86_400_000
 
 def parse(row: Setting, raw: Any) -> Any:
     """``raw`` (text, or what YAML made of it) as ``row``'s value. Raises `ValueError` saying what would be right."""
-    return _PARSERS[row.kind](row, raw)
+    value = _PARSERS[row.kind](row, raw)
+    fault = row.fault(value)
+    if fault:
+        raise ValueError(fault)
+    return value
 
 
 def _text(row: Setting, raw: Any) -> str:

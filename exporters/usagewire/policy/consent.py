@@ -120,7 +120,10 @@ class Consent:
             license=self._license,
             term=stored.epoch if stored.on else "",
         )
-        return said, admin, stored, decision, Stance(decision.on, epoch, decision.erases)
+        channels = {
+            name: Stance(on, f"{epoch}_{word}") for name, (on, word) in stored.channels(self._destination).items()
+        }
+        return said, admin, stored, decision, Stance(decision.on, epoch, decision.erases, channels)
 
     def _covers(self, word: Word) -> bool:
         return not self._license or self._license in word.licenses

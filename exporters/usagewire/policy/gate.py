@@ -27,7 +27,7 @@ NOTHING: Dropped = MappingProxyType({})
 BODY = "body"
 """The name under which a plan lists an event's body."""
 
-Kind = Literal["string", "integer", "number", "boolean", "list", "object"]
+Kind = Literal["string", "integer", "number", "boolean", "list", "object", "any"]
 Sensitivity = Literal["keep", "hash", "bucket", "drop"]
 _WITHHELD = object()
 _SCALAR = (str, bool, int, float)
@@ -162,6 +162,11 @@ class Plan:
     events: Mapping[str, Entry] = field(default_factory=dict[str, Entry])
     metrics: Mapping[str, Entry] = field(default_factory=dict[str, Entry])
 
+    @property
+    def channels(self) -> dict[str, str]:
+        """Event or metric → the channel that the plan puts it in."""
+        return {name: entry.channel for name, entry in (*self.events.items(), *self.metrics.items()) if entry.channel}
+
     def event(self, event: Event, salt: bytes, now: int) -> tuple[Event | None, Dropped]:
         """``event`` itself when all of it may leave; the allowed part of it; ``None`` when it is not in the plan."""
         entry = self.events.get(event.name)
@@ -247,5 +252,6 @@ KINDS: Mapping[str, Callable[[Any], bool]] = {
     "boolean": lambda value: isinstance(value, bool),
     "list": lambda value: isinstance(value, (list, tuple)) and all(isinstance(i, _SCALAR) for i in _items(value)),
     "object": lambda value: isinstance(value, Mapping),
+    "any": lambda value: True,
 }
 """What a plan may say of a value, and whether a value is one."""

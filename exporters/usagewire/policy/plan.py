@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import date, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
+from usagewire import formats
+from usagewire.config import COMMON, rows
+from usagewire.config import parse as parse_setting
 from usagewire.errors import PlanError
 from usagewire.policy.gate import KINDS, Attribute, Entry, Gate, Open, Plan, Product, Sensitivity, tagged
-from usagewire.policy.source import At, read, values
-from usagewire.signals import Switch
+from usagewire.policy.source import At, line_of, read, values
+from usagewire.signals import Setting, Switch
 
 __all__ = ["Attribute", "Entry", "Gate", "Open", "Plan", "Product", "find", "load", "parse"]
 
@@ -26,7 +31,6 @@ TOP = ("plan", "version", "product", "attributes", "events", "metrics")
 FACTS = ("variables", "opt_out", "consent", "packages")
 ENTRY = ("purpose", "attributes", "owner", "channel", "review", "expires")
 ATTRIBUTE = ("type", "purpose", "values", "sensitivity", "buckets")
-_SETTING = re.compile(r"[a-z][a-z0-9_]*")
 _SWITCH = re.compile(r"(?P<flag>--?[A-Za-z0-9][\w-]*)|(?P<name>[A-Za-z_]\w*)(?P<false>=false)?")
 
 
@@ -81,7 +85,7 @@ class _Check:
         if not events and not metrics:
             self._fault((), "neither events nor metrics: nothing would ever leave")
         if self._faults:
-            raise PlanError(self._faults)
+            raise PlanError(sorted(self._faults, key=lambda fault: line_of(fault) or 0))
         return Plan(name, version, product, events, metrics)
 
     def _fault(self, at: At, message: str) -> None:
@@ -128,10 +132,10 @@ class _Check:
         for name, fact in table.items():
             if name in FACTS:
                 continue
-            if not _SETTING.fullmatch(name) or not isinstance(fact, (str, int, float, list, tuple, Mapping)):
-                self._fault((*at, name), f"the name and value of a setting are needed, not {_shown(fact)}")
-            else:
-                settings[name] = fact
+            fault = _setting_fault(name, fact)
+            if fault:
+                self._fault((*at, name), fault)
+            settings[name] = fact
         switches: list[Switch] = []
         for word in self._texts((*at, "opt_out"), table):
             match = _SWITCH.fullmatch(word)
@@ -163,11 +167,17 @@ class _Check:
                 attributes=self._attributes((*at, "attributes"), table.get("attributes")),
                 body=None if body is None else self._attribute((*at, "body"), body),
                 owner=self._text((*at, "owner"), table),
-                channel=self._text((*at, "channel"), table),
+                channel=self._channel((*at, "channel"), table),
                 review=self._text((*at, "review"), table),
                 expires=self._date((*at, "expires"), table.get("expires")),
             )
         return entries
+
+    def _channel(self, at: At, table: Mapping[str, Any]) -> str:
+        channel = self._text(at, table)
+        if channel and channel not in channels():
+            self._fault(at, f"{channel!r} is no channel; there are {', '.join(channels())}")
+        return channel
 
     def _attributes(self, at: At, value: Any) -> dict[str, Attribute]:
         """A table of definitions, or a list of names defined under the top's ``attributes``."""
@@ -190,10 +200,10 @@ class _Check:
         buckets = self._list((*at, "buckets"), table.get("buckets"), KINDS["number"], "numbers")
         if buckets is not None and (sensitivity != "bucket" or list(buckets) != sorted(set(buckets))):
             self._fault((*at, "buckets"), "ascending numbers are needed, with sensitivity: bucket")
-        is_item = KINDS[kind] if kind not in ("list", "object") else KINDS["string"]
+        is_item = KINDS[kind] if kind not in ("list", "object", "any") else KINDS["string"]
         chosen = self._list((*at, "values"), table.get("values"), is_item, f"{kind} values")
-        if chosen is not None and kind == "object":
-            self._fault((*at, "values"), "an object has no values to choose from")
+        if chosen is not None and kind in ("object", "any"):
+            self._fault((*at, "values"), f"type {kind} has no values to choose from")
         return Attribute(
             kind=cast("Any", kind),
             purpose=self._text((*at, "purpose"), table, required=True),
@@ -225,6 +235,45 @@ class _Check:
         except ValueError:
             self._fault(at, f"a date such as 2030-12-31 is needed, not {_shown(value)}")
             return None
+
+
+def settings_named(name: str) -> Iterable[Setting]:
+    """The settings of that name, one for each format that has it; a common one at once, without loading any."""
+    common = [row for row in COMMON if row.name == name]
+    if common:
+        return common
+    return (row for row in every_setting() if row.name == name)
+
+
+def channels() -> tuple[str, ...]:
+    """Every channel that some format can switch by itself."""
+    choices = (row.choices for row in every_setting() if row.name == "channels")
+    return tuple(dict.fromkeys(channel for some in choices for channel in some))
+
+
+@lru_cache
+def every_setting() -> tuple[Setting, ...]:
+    """The rows of every format that is installed."""
+    found: list[Setting] = []
+    for name in formats.names():
+        with suppress(Exception):  # a stranger's format that cannot be loaded has no say
+            found += rows(formats.load(name))
+    return tuple(found)
+
+
+def _setting_fault(name: str, value: Any) -> str:
+    """What is wrong with a setting among the product's facts; a value that suits one format is in order."""
+    fault = ""
+    for row in settings_named(name):
+        if row.kind == "path":  # a file of the machine that the plan is for, not of the one that checks it
+            return "" if isinstance(value, str) else f"a path is needed, not {_shown(value)}"
+        try:
+            parse_setting(row, value)
+        except ValueError as why:
+            fault = fault or (str(why) if row.secret else f"{_shown(value)}: {why}")
+        else:
+            return ""
+    return fault or f"neither a fact ({', '.join(FACTS)}) nor a setting of any format"
 
 
 def _shown(value: Any) -> str:

@@ -6,6 +6,7 @@ YAML by PyYAML's safe loader; aliases and tags are refused, and nothing in the t
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +19,13 @@ DEEPEST = 16
 
 At = tuple[str, ...]
 """Where in the plan: ``("events", "server_start", "purpose")``."""
+_LINE = re.compile(r"(?:.*: )?line ([0-9]+): ")
+
+
+def line_of(fault: str) -> int | None:
+    """The line that a fault names; ``None`` where it is about the whole."""
+    found = _LINE.match(fault)
+    return int(found[1]) if found else None
 
 
 def read(path: Path) -> bytes:
@@ -56,9 +64,9 @@ def values(text: bytes, lines: dict[At, int], faults: list[str]) -> Any:
                 if not isinstance(key, yaml.ScalarNode):
                     faults.append(f"line {line}: a name is text")
                     continue
-                if key.value in table:
-                    faults.append(f"line {line}: {key.value} is there twice")
                 below = (*at, key.value)
+                if key.value in table:
+                    faults.append(f"line {line}: {key.value} is there twice, before in line {lines[below]}")
                 lines[below] = line
                 table[key.value] = build(value, below)
             return table
@@ -77,14 +85,16 @@ def values(text: bytes, lines: dict[At, int], faults: list[str]) -> Any:
     scalars: Any = yaml.SafeLoader("")
     try:
         content = text.decode("utf-8-sig")
-        depth = 0
+        depth, aliases = 0, list[str]()
         for event in yaml.parse(content, loader):
             line = cast("Any", event.start_mark).line + 1
             if isinstance(event, yaml.AliasEvent):
-                raise PlanError([f"line {line}: aliases (*name) are refused"])
+                aliases.append(f"line {line}: aliases (*name) are refused; write it out")
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > DEEPEST:
                 raise PlanError([f"line {line}: nested more than {DEEPEST} deep"])
+        if aliases:
+            raise PlanError(aliases)
         root = yaml.compose(content, loader)
         return None if root is None else build(root, ())
     except yaml.MarkedYAMLError as fault:

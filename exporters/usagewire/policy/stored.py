@@ -139,6 +139,10 @@ class File:
             raise ValueError('"state" is neither "on" nor "off"')
         if not isinstance(epoch, str) or not _EPOCH.fullmatch(epoch):
             raise ValueError('"epoch" is not 1 to 32 hex digits')
+        for destination in _table(said.get("channels")):
+            for name, (_, word) in Word(None, content=said).channels(destination).items():
+                if not _EPOCH.fullmatch(word):
+                    raise ValueError(f'the "epoch" of channel {name} is not 1 to 32 hex digits')
         if state is None:
             return Word(None, epoch=epoch, content=said)
         by = str(said.get("by", f"{state}, by hand"))

@@ -14,7 +14,7 @@ import orjson
 from usagewire.formats import Format, answers
 from usagewire.formats.jetstream.codec import SEND, to_protobuf
 from usagewire.formats.jetstream.data_sets import admit as admit_point
-from usagewire.formats.jetstream.data_sets import data_sets, key
+from usagewire.formats.jetstream.data_sets import data_sets, fault, key
 from usagewire.signals import (
     Delivered,
     Item,
@@ -54,6 +54,7 @@ SETTINGS = (
         "data_sets",
         "Further data sets: a table of names with their sources, or `name=source,source;name=source`.",
         kind="table",
+        fault=fault,
     ),
 )
 

@@ -62,12 +62,7 @@ def admit(point: Point, tables: Tables) -> Point | None:
         if point.kind != "sum" or state not in STATES:
             raise Unsendable("unfit", f"{name}: a counter with {STATE} = {', '.join(STATES)} is needed")
         return replace(point, attributes={STATE: state})
-    own = _own(_frozen(tables))
-    if name in own.metrics:
-        return point
-    if name in own.clashing:
-        raise Unsendable("unfit", f"{name}: {own.clashing[name]}; rename one in the tracking plan")
-    return None
+    return point if name in _own(_frozen(tables)).metrics else None
 
 
 def _aligned(point: Point) -> Histogram:
@@ -202,11 +197,25 @@ class Source(NamedTuple):
         return sum(p.histogram.count if p.histogram is not None else p.value or 0 for p in found)
 
 
+def fault(tables: Tables) -> str:
+    """Why these cannot be told apart or read; empty: they can."""
+    by_key: dict[int, list[str]] = defaultdict(list)
+    for name in (*DOCUMENTED, *tables):
+        by_key[key(name)].append(name)
+    found = [
+        f"{' and '.join(map(repr, names))} have the same key {number}: rename one"
+        for number, names in by_key.items()
+        if len(names) > 1
+    ]
+    for name, sources in tables.items():
+        unread = [source for source in sources if not _SOURCE.fullmatch(source)]
+        found += [f"{name}: {source!r} is neither metric nor metric{{attribute=value}}" for source in unread]
+    return "; ".join(found)
+
+
 class _Own(NamedTuple):
     sets: Mapping[str, Sequence[Source]]
     metrics: frozenset[str]
-    clashing: Mapping[str, str]
-    """Metric → why the only sets that it is a source of are left out."""
 
 
 def _frozen(tables: Tables) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -215,17 +224,7 @@ def _frozen(tables: Tables) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 @lru_cache(maxsize=8)  # asked for every point, and the same for as long as the program runs
 def _own(tables: tuple[tuple[str, tuple[str, ...]], ...]) -> _Own:
-    by_key: dict[int, list[str]] = defaultdict(list)
-    for name in (*DOCUMENTED, *(name for name, _ in tables)):
-        by_key[key(name)].append(name)
-    sets: dict[str, list[Source]] = {}
-    clashing: dict[str, str] = {}
-    for name, texts in tables:
-        sources = [Source(*match.groups()) for match in map(_SOURCE.fullmatch, texts) if match]
-        sharing = by_key[key(name)]
-        if len(sharing) > 1:
-            why = f"the data sets {' and '.join(map(repr, sharing))} have the same key {key(name)}"
-            clashing |= {source.metric: why for source in sources}
-        else:
-            sets[name] = sources
-    return _Own(sets, frozenset(source.metric for sources in sets.values() for source in sources), clashing)
+    sets = {
+        name: [Source(*match.groups()) for match in map(_SOURCE.fullmatch, texts) if match] for name, texts in tables
+    }
+    return _Own(sets, frozenset(source.metric for sources in sets.values() for source in sources))
