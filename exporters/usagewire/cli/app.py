@@ -19,6 +19,7 @@ _COMMANDS = {
     "show": "show",
     "send": "send",
     "on": "consent",
+    "history": "history",
     "off": "consent",
     "config": "settings",
     "inspect": "inspect",
