@@ -150,7 +150,7 @@ class Item(NamedTuple):
 
     data: bytes
     left_out: Mapping[str, int] | None = None
-    """What a report had no place for, as ``place: why`` → how many values: logged, and counted as ``rejected``."""
+    """What a report had no place for, as ``place: why`` → how many values: logged, and counted as ``unfit``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +186,20 @@ class Stance:
     """Random hex, fresh at every change of mind; ``0`` before the first. Files of another epoch are purged."""
     erases: bool = True
     """Off: whether what waits is unlinked too; False where only this process was silenced."""
+    channels: Mapping[str, Stance] = field(default_factory=dict[str, Any])
+    """What the operator said of single channels; such an epoch is this one, ``_``, and that of the word."""
+
+    def of(self, channel: str) -> Stance:
+        """The same for one channel of the queue."""
+        said = self.channels.get(channel)
+        if said is None:
+            return Stance(self.on, self.epoch, self.erases)
+        return Stance(self.on and said.on, said.epoch, self.erases or not said.on)
+
+    @property
+    def words(self) -> dict[str, str]:
+        """Channel → epoch."""
+        return {channel: stance.epoch for channel, stance in self.channels.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from usagewire import formats
+from usagewire.cli.channels import switch
 from usagewire.cli.choose import Choice, Found, choosing, find, places
 from usagewire.cli.words import bad, good, plural
 from usagewire.formats import Format, License
@@ -21,6 +22,12 @@ from usagewire.state.view import totals
 
 NOBODY = Stance(on=False, epoch="", erases=True)
 """The stance that leaves nothing standing."""
+CHANNEL = click.option(
+    "--channel",
+    metavar="NAME",
+    multiple=True,
+    help="Only this channel; `usagewire status` names them. May be repeated.",
+)
 
 
 def decide(service_dir: Path, found: list[Found]) -> list[Decision]:
@@ -48,7 +55,8 @@ def yes(service: str, license: str) -> str:
 @click.command()
 @choosing("service", "format", "destination")
 @click.option("--license", metavar="NAME", default="", help="Accept this licence; some documents demand one.")
-def on(license: str, **names: str | None) -> None:
+@CHANNEL
+def on(license: str, channel: tuple[str, ...], **names: str | None) -> None:
     """Allow a service to send, from now on.
 
     Stored beside its queue, with the time: nothing from before is ever sent. It does not overrule any other no:
@@ -57,14 +65,21 @@ def on(license: str, **names: str | None) -> None:
     It holds for all of the service; --format and --destination tell whose licence is accepted, where formats demand
     one. Without that licence the exit code is 1, and nothing is changed.
 
+    With --channel it is about that channel alone, of the destinations that have one; what was collected of it before
+    is never sent either. It has an effect only while the service as a whole is on.
+
     \b
     Examples:
       usagewire on --service shop
       usagewire on --service cluster --license sharing-1-0
+      usagewire on --service cluster --channel ident
     """
     choice = Choice(**names)
     service_dir = _service(choice)
     stored, found = read(service_dir), find(service_dir)
+    if channel:
+        switch(choice, service_dir, found, channel, _who("on"), True)
+        return
     _check_license(license, _meant(choice, found), stored.licenses, service_dir.name)
     if stored.on and (not license or license in stored.licenses):
         click.echo(f"{service_dir.name}: already {good('on')}, stored in {service_dir / FILE}")
@@ -112,24 +127,36 @@ def _refused(why: str, licenses: list[License], service: str) -> click.ClickExce
 
 
 @click.command()
-@choosing("service")
+@choosing("service", "format", "destination")
+@CHANNEL
 @click.option(
     "--forget",
     is_flag=True,
     help="Delete the service's random id and all history too: what was sent, rejected and counted.",
 )
-def off(forget: bool, **names: str | None) -> None:
+def off(forget: bool, channel: tuple[str, ...], **names: str | None) -> None:
     """Forbid a service to send, and delete what waits.
 
     Works at once and on a full disk, whether the program runs or not; at most the one request that is under way
     right now completes. It holds until `usagewire on`.
 
+    With --channel it is about that channel alone: what waits of it is deleted, out of the report that is gathered and
+    of those that wait, too, and the rest goes on. Without --channel it holds for all of the service, whatever --format
+    and --destination say.
+
     \b
     Examples:
       usagewire off --service shop
       usagewire off --service shop --forget
+      usagewire off --service cluster --channel crash
     """
-    service_dir = _service(Choice(**names))
+    choice = Choice(**names)
+    service_dir = _service(choice)
+    if channel:
+        if forget:
+            raise click.UsageError("--forget is about everything; say it without --channel")
+        switch(choice, service_dir, find(service_dir), channel, _who("off"), False)
+        return
     before = _dropped(service_dir)
     removed = 0
 

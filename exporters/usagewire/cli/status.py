@@ -70,6 +70,7 @@ EMPTY: Mapping[str, Any] = {
     "folder": None,
     "fault": None,
     "consent": None,
+    "channels": None,
     "endpoint": None,
     "delivery": None,
     "faults": [],
@@ -104,6 +105,7 @@ def _destination(found: Found) -> dict[str, Any]:
     base |= {
         "format": destination.format.name,
         "endpoint": settings["endpoint"],
+        "channels": dict(destination.channels) or None,
         "delivery": settings["delivery"],
         "faults": list(settings.faults),
     }
@@ -205,11 +207,17 @@ def _rows(one: Mapping[str, Any], now: int) -> Iterator[tuple[str, str]]:
     for fault in one["faults"]:
         yield "setting", bad(fault)
     if one["queue"] is None:
+_WORDS = (("on", True), ("off", False))
+
+
         return
     yield "endpoint", str(one["endpoint"])
     yield "delivery", f"{one['delivery']}; {_running(one)}"
     queue, totals = one["queue"], one["totals"]
     oldest = f", {size(queue['bytes'])}, the oldest from {moment(queue['oldest'], now)}" if queue["items"] else ""
+    if one["channels"]:
+        switched = [(word, [name for name, on in one["channels"].items() if on == wanted]) for word, wanted in _WORDS]
+        yield "channels", "; ".join(f"{word}: {', '.join(names)}" for word, names in switched if names)
     yield "queue", f"{plural(queue['items'], 'item')}{oldest}"
     if one["period"]:
         period = one["period"]

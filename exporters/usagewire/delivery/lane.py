@@ -92,8 +92,7 @@ class Lane:
             _log.info("%s: unexpected fault while packing", self._format.name, exc_info=True)
             return self._settle(entries, Rejected(f"cannot be packed ({type(fault).__name__})", isolates=True))
         entries = entries[:taken]
-        before = self._stance()
-        if not before.on or before.epoch != self._queue.ledger.epoch:
+        if not self._queue.ledger.under(self._stance()):
             return False
         uncertain = self.name in self._queue.uncertain
         if self._transport is None:

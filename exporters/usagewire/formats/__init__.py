@@ -5,8 +5,8 @@ A format knows no SDK, clock, environment, file or network. Time, ids and random
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Protocol
 
@@ -82,6 +82,10 @@ class Format:
     event_lane: str = ""
     """Where what ``encode`` makes goes to an endpoint of its own, the name of that: one of the two that fails holds
     nothing up for the other. Empty: there is one endpoint."""
+    channels: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Event or metric → the channel that it belongs to. The names of all there are: the choices of ``channels``."""
+    without: Callable[[bytes, Collection[str]], bytes | None] | None = None
+    """A report's item without the part of some channels; ``None``: nothing is left of it."""
     reports_events: bool = True
     """Whether ``compile`` makes something of a period's events, too."""
     spelling: str = ""

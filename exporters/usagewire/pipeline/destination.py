@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from usagewire import formats
-from usagewire.config import Resolved, resolve
+from usagewire.config import Resolved, resolve, rows
 from usagewire.delivery import Transport, open_transport
 from usagewire.delivery.courier import EARLY
 from usagewire.errors import StateError
 from usagewire.policy.consent import Consent
-from usagewire.signals import Origin, Switch
+from usagewire.signals import Origin, Stance, Switch
 from usagewire.state import origin as origins
 from usagewire.state.consumer import Limits
+from usagewire.state.listing import channel_folder
 from usagewire.state.paths import Place, read_json, write_json
 
 
@@ -27,6 +29,8 @@ class Product:
     """The product's own variables that count; ``None``: all the format documents."""
     switches: tuple[Switch, ...] | None = None
     consent: bool | None = None
+    channels: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Event or metric → the channel that it belongs to."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,45 @@ class Destination:
         return consent_for(self.place, self.format, self.product, environ, argv or [])
 
     def limits(self) -> Limits:
-        """What the queue may hold, and how long a period is."""
-        return limits(self.format, self.settings)
+        """What the queue may hold, how long a period is, and what belongs to which channel."""
+        return Limits(
+            queue_bytes=self.settings["queue_bytes"],
+            queue_ttl_millis=self.settings["queue_ttl"],
+            sent_bytes=self.settings["sent_bytes"],
+            interval_millis=self.settings.get("interval"),
+            keep=self.format.keep,
+            event_lane=self.format.event_lane,
+            channels=self.channel_of,
+            without=self.format.without,
+        )
+
+    @cached_property
+    def channel_of(self) -> Mapping[str, str]:
+        """Event or metric → the channel that it belongs to, as its folder is named; the document goes before a plan."""
+        named = {**self.product.channels, **self.format.channels}
+        return {name: channel_folder(channel) for name, channel in named.items()}
+
+    @cached_property
+    def channels(self) -> Mapping[str, bool]:
+        """Every channel there is → whether it may leave, as far as the settings say."""
+        row = next(row for row in rows(self.format) if row.name == "channels")
+        chosen = self.settings["channels"]
+        known = row.choices or sorted(set(self.channel_of.values()))
+        return {channel: chosen is None or channel in chosen for channel in known}
+
+    def under(self, stance: Stance) -> Destination:
+        """With the channels that the operator spoke of switched as they were told to be."""
+        said = {channel: stance.channels[channel].on for channel in self.channels if channel in stance.channels}
+        active = {**self.channels, **said}
+        if active == self.channels:
+            return self
+        chosen = tuple(channel for channel, on in active.items() if on)
+        settings = replace(
+            self.settings,
+            chosen={**self.settings, "channels": chosen},
+            sources={**self.settings.sources, "channels": "stored"},
+        )
+        return replace(self, settings=settings)
 
     def ask(self, *, early: bool = False) -> None:
         """Ask whichever process holds the lock to send everything now; ``early``: a report of the period so far as
@@ -107,6 +148,7 @@ def recall(place: Place, environ: Mapping[str, str]) -> Destination:
             variables=None if said.get("variables") is None else tuple(said["variables"]),
             switches=None if said.get("switches") is None else tuple(Switch(**switch) for switch in said["switches"]),
             consent=said.get("consent"),
+            channels=dict(said.get("channels") or {}),
         )
         origin = origins.from_json(stored["origin"])
         told: Mapping[str, str] = stored.get("sources") or {}
@@ -122,7 +164,8 @@ def recall(place: Place, environ: Mapping[str, str]) -> Destination:
     sources = {
         name: told.get(name, source) if source == "plan" else source for name, source in settings.sources.items()
     }
-    return Destination(place, fmt, replace(settings, sources=sources), origin, product)
+    found = Destination(place, fmt, replace(settings, sources=sources), origin, product)
+    return found.under(found.consent(environ).stance())
 
 
 def consent_for(
@@ -133,18 +176,6 @@ def consent_for(
     default = fmt.default_on if product.consent is None else product.consent
     demanded = fmt.license.id if fmt.license else ""
     return Consent(place.service_dir, switches, default, environ, argv, destination=place.name, license=demanded)
-
-
-def limits(fmt: formats.Format, settings: Resolved) -> Limits:
-    """The part of the settings that the state on disk goes by."""
-    return Limits(
-        queue_bytes=settings["queue_bytes"],
-        queue_ttl_millis=settings["queue_ttl"],
-        sent_bytes=settings["sent_bytes"],
-        interval_millis=settings.get("interval"),
-        keep=fmt.keep,
-        event_lane=fmt.event_lane,
-    )
 
 
 def transport_for(settings: Resolved) -> Callable[[], Transport]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from usagewire.errors import StateError
-from usagewire.pipeline.destination import Destination, limits
+from usagewire.pipeline.destination import Destination
 from usagewire.pipeline.pipeline import Pipeline
 from usagewire.pipeline.said import Said
 from usagewire.policy.consent import Consent
@@ -51,7 +51,7 @@ def on_disk(
     except (StateError, OSError) as why:
         _log.warning("usagewire: %s waits in memory only and is lost at exit: %s", wanted.name, why)
         return None
-    queue = Consumer(place, consent.stance, limits(said.format, settings))
+    queue = Consumer(place, consent.stance, destination.limits())
     writer = Writer(place, consent.stance, queue_bytes=settings["queue_bytes"])
     return Pipeline(destination, consent, said.gate, identity.salt, Redactor.here(), writer, queue)
 
@@ -61,7 +61,7 @@ def in_memory(said: Said, wanted: Place, consent: Consent, session: Session, res
     identity = identities.fresh()
     origin = _origin(said, wanted, identity, session, resource)
     destination = Destination(wanted, said.format, said.settings, origin, said.product)
-    queue = MemoryQueue(consent.stance, limits(said.format, said.settings))
+    queue = MemoryQueue(consent.stance, destination.limits())
     return Pipeline(destination, consent, said.gate, identity.salt, Redactor.here(), queue, queue)
 
 

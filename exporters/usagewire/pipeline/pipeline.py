@@ -6,7 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ from usagewire.pipeline.destination import Destination, transport_for
 from usagewire.policy.consent import Consent
 from usagewire.policy.plan import Open, Plan
 from usagewire.policy.redact import Redactor
-from usagewire.signals import Event, Point
+from usagewire.signals import Event, Item, Origin, Period, Point, Settings
 from usagewire.state import lines
 from usagewire.state import origin as origins
 from usagewire.state.consumer import Consumer
@@ -26,8 +26,8 @@ from usagewire.state.segments import Writer
 from usagewire.state.view import neglected, peek
 
 _log = logging.getLogger("usagewire")
-EVENTS, METRICS = "events", "metrics.signals"
-"""Channels. What is folded into a report before it leaves ends in ``.signals``."""
+EVENTS, METRICS = "events", "metrics"
+"""Folders of what belongs to no channel. What is folded into a report before it leaves ends in ``.signals``."""
 FULL_REQUEST = 2_500
 """Lines kept since the courier last looked that are worth waking it for."""
 MOST_NAMES = 1_000
@@ -50,11 +50,13 @@ class Pipeline:
         queue: Consumer | MemoryQueue,
     ) -> None:
         """``keeper`` takes, ``queue`` hands out; in memory they are one."""
+        self._known = destination, consent.stance()
+        self._under = destination.under(self._known[1])
         self.destination, self.durable = destination, keeper is not queue
         self._consent, self._gate, self._salt, self._redactor = consent, gate, salt, redactor
         self._keeper = keeper
         self.courier = Courier(
-            destination.format,
+            replace(destination.format, compile=self._compile if destination.format.compile else None),
             destination.settings,
             lambda: self.destination.newest_origin() if self.durable else self.destination.origin,
             queue,
@@ -77,6 +79,19 @@ class Pipeline:
         """Whether anything may be kept or leave, right now."""
         return self._consent.decide().on
 
+    @property
+    def current(self) -> Destination:
+        """The destination with its channels as they are switched right now."""
+        known = self.destination, self._consent.stance()
+        if known[0] is not self._known[0] or known[1] is not self._known[1]:
+            self._under, self._known = known[0].under(known[1]), known
+        return self._under
+
+    def _compile(self, period: Period, origin: Origin, settings: Settings, now: int) -> tuple[Item, ...]:
+        current = self.current
+        assert current.format.compile is not None  # noqa: S101 - for the type checker
+        return current.format.compile(period, origin, current.settings, now)
+
     def locate(self, resource: Mapping[str, Any]) -> None:
         """Add the resource to the origin, if it is not known yet."""
         if self.located:
@@ -92,10 +107,19 @@ class Pipeline:
 
     def events(self, events: Sequence[Event]) -> bool:
         """Keep what may leave; False when it could not be kept."""
-        destination, gate, salt, now = self.destination, self._gate, self._salt, time.time_ns()
-        fmt = destination.format
-        if not fmt.carries_events:
+        current = self.current
+        if not current.format.carries_events:
             return self._no_place(len(events))
+        if not current.channel_of:
+            return self._events(EVENTS, events, current)
+        render = current.format.render
+        groups = self._by_channel(events, lambda event: render(event).name, current)
+        kept = [self._events(channel or EVENTS, group, current) for channel, group in groups]
+        return all(kept)
+
+    def _events(self, channel: str, events: Sequence[Event], destination: Destination) -> bool:
+        gate, salt, now = self._gate, self._salt, time.time_ns()
+        fmt = destination.format
         render, redact, encode, hashed = fmt.render, self._redactor.event, fmt.encode, fmt.hashed
         origin, settings = destination.origin, destination.settings
 
@@ -113,14 +137,22 @@ class Pipeline:
         kept = self._kept(events, line)
         items = list(filter(lines.is_item, kept))
         signals = [payload for payload in kept if not lines.is_item(payload)] if len(items) < len(kept) else []
-        taken = self._put(EVENTS, items)
-        return (not signals or self._put(f"{EVENTS}.signals", signals)) and taken
+        taken = self._put(channel, items)
+        return (not signals or self._put(f"{channel}.signals", signals)) and taken
 
     def points(self, points: Sequence[Point]) -> bool:
         """Keep what may leave; False when it could not be kept."""
-        fmt, settings = self.destination.format, self.destination.settings
-        if fmt.compile is None:
+        current = self.current
+        if current.format.compile is None:
             return self._no_place(len(points))
+        if not current.channel_of:
+            return self._points(METRICS, points, current)
+        groups = self._by_channel(points, lambda point: point.name, current)
+        kept = [self._points(channel or METRICS, group, current) for channel, group in groups]
+        return all(kept)
+
+    def _points(self, channel: str, points: Sequence[Point], destination: Destination) -> bool:
+        fmt, settings = destination.format, destination.settings
         gate, salt, now = self._gate, self._salt, time.time_ns()
 
         def line(point: Point) -> bytes | None:
@@ -134,7 +166,22 @@ class Pipeline:
                 raise Unsendable("format", f"{point.name} has no place in it")
             return lines.point(clean)
 
-        return self._put(METRICS, self._kept(points, line))
+        return self._put(f"{channel}.signals", self._kept(points, line))
+
+    def _by_channel(
+        self, signals: Sequence[_Signal], name: Callable[[_Signal], str], current: Destination
+    ) -> list[tuple[str, list[_Signal]]]:
+        """Signals by channel, empty where they belong to none; those whose channel is off are counted and left out."""
+        groups: dict[str, list[_Signal]] = {}
+        for signal in signals:
+            channel = ""
+            with suppress(Exception):  # whatever it is, it happens again where it is counted
+                channel = current.channel_of.get(name(signal), "")
+            groups.setdefault(channel, []).append(signal)
+        for channel in [channel for channel in groups if not current.channels.get(channel, True)]:
+            self._keeper.lose("consent", len(groups.pop(channel)))
+            self._say(Unsendable("consent", f"channel {channel} is off"))
+        return list(groups.items())
 
     def _kept(self, signals: Sequence[_Signal], line: Callable[[_Signal], bytes | None]) -> list[bytes]:
         """The lines of what passes; whatever does not is counted, and never costs its batch."""

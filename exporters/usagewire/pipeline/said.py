@@ -76,7 +76,7 @@ def read(
     if source:
         try:
             gate = loaded = plans.load(source)
-            product = Product(loaded.product.variables, loaded.product.opt_out, loaded.product.consent)
+            product = Product(loaded.product.variables, loaded.product.opt_out, loaded.product.consent, loaded.channels)
             facts = dict(loaded.product.settings)
         except PlanError as why:
             faults += why.faults

@@ -179,9 +179,11 @@ def write(
 
     ``who`` is for people: ``usagewire off (uid 1000)``. ``channel``: the word is about that one only, and the epoch
     its own. ``license`` is accepted along with an on, for as long as it lasts. ``accepted`` goes into the history:
-    destination → plan and fingerprint of what it collects. On a disk too full to say off, ``make_room`` (unlink the
-    queue) is called and the write tried again; then consent.json is cut to nothing, which needs no room and reads as
-    off. On is never said where it cannot be written. Concurrent writers wait for each other, but not for ever.
+    destination → plan and fingerprint of what it collects.
+
+    On a disk too full to say off, ``make_room`` (unlink the queue) is called and the write tried again; then
+    consent.json is cut to nothing, which needs no room and reads as off, unless it was only about a channel. On is
+    never said where it cannot be written. Concurrent writers wait for each other, but not for ever.
     """
     word = {"state": "on" if on else "off", "epoch": epoch or secrets.token_hex(8), "time": clock(), "by": who}
     about = {"license": license, "accepted": accepted}
@@ -205,6 +207,8 @@ def write(
             try:
                 _replace(folder, content)
             except OSError:
+                if channel is not None:
+                    raise
                 _truncate(folder)
     except OSError as fault:
         raise _failed(service_dir, on, fault) from fault

@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
@@ -30,6 +30,7 @@ from usagewire.state.purge import purge
 from usagewire.state.sent import Sent
 from usagewire.state.shelf import Backlog, Entry, Shelf, Source
 from usagewire.state.taking import KEPT_BYTES, Taker, keep_damage
+from usagewire.state.withdraw import Without, drop_copies, drop_from_reports, drop_signals, stale
 
 __all__ = ["Backlog", "Consumer", "Entry", "Limits"]
 
@@ -53,6 +54,10 @@ class Limits:
     """Which events a period needs no more, and which the next one still does; ``None``: it begins with nothing."""
     event_lane: str = ""
     """The endpoint that events are for, where reports have another (`usagewire.formats.Format.event_lane`)."""
+    channels: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Event or metric → the channel that it belongs to, for what is folded."""
+    without: Without | None = None
+    """What takes channels out of a report; ``None``: reports that wait go as a whole."""
 
 
 class Consumer:
@@ -126,9 +131,10 @@ class Consumer:
             self._holder.load(stance.epoch)
             self._sent.begin(stance.epoch)
         self._holder.catch_up()
+        self._withdraw(stance.words)
         period.clamp(self.ledger, self._clock(), self._interval)
         self._tidy()
-        taken = self._taker.take(stance.epoch)
+        taken = self._taker.take(self.ledger)
         self._forget_settled(taken)
         with self._room_later():
             # A period that is due takes no more: it closes when nothing folded is left, and new signals never end.
@@ -137,6 +143,28 @@ class Consumer:
         self._expire()
         self._holder.keep_reserve()
         self._holder.save_totals()
+
+    def _withdraw(self, words: dict[str, str]) -> None:
+        """Let go of what single channels gathered under another word than the operator's latest."""
+        channels = stale(self.ledger, words)
+        if not channels:
+            return
+        drop_copies(self._place)
+        self._sent.forget_bodies(self.ledger.epoch)
+        before = [self._place.reports / name for name in self.ledger.reports]
+        new = self.ledger.copy()
+        drop_signals(new, channels, self._limits.channels)
+        try:
+            drop_from_reports(self._place, new, channels, self._limits.without)
+        except OSError:  # no room for what would be left of them: then they go as a whole
+            new.totals.lost["consent"] += len(new.reports)
+            new.reports = {}
+        self._advance(new)
+        for path in before:
+            path.unlink(missing_ok=True)
+        done = self.ledger.copy()
+        done.channels = words
+        self._advance(done)
 
     @contextmanager
     def _room_later(self) -> Generator[None, None, None]:
@@ -186,10 +214,10 @@ class Consumer:
         with self._room_later():
             # What is folded takes two more versions to be gone; whoever waits for a report waits for that.
             for attempt in range(3 if force or self._folding.due() else 0):
-                self._folding.fold(self._taker.take(self.ledger.epoch), more=force and not attempt)
+                self._folding.fold(self._taker.take(self.ledger), more=force and not attempt)
             if self._folding.close(origin, force=force):
                 made = self._folding.compile(compile)
-                self._stock(self._taker.take(self.ledger.epoch))
+                self._stock(self._taker.take(self.ledger))
                 return made
         return 0
 

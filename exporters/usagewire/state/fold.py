@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import copysign, isfinite
 from typing import Any, Union
@@ -134,6 +134,15 @@ class Gathered:
             self.event_bytes += sizes[first]
         self.events = list(events[first:])
         return first
+
+    def without(self, channels: Collection[str], channel_of: Mapping[str, str]) -> tuple[Gathered, int]:
+        """What is left where the signals of some channels go, and how many those are; ``channel_of``: by name."""
+        new = Gathered({at: one for at, one in self.series.items() if channel_of.get(one[0].name) not in channels})
+        stays = [channel_of.get(event.name) not in channels for event in self.events]
+        new.events = [event for event, stay in zip(self.events, stays, strict=True) if stay]
+        new.event_bytes = sum(len(lines.event(event)) for event in new.events)
+        new.carried = sum(stays[: self.carried])
+        return new, len(self.series) + len(self.events) - len(new.series) - len(new.events)
 
     def points(self) -> tuple[Point, ...]:
         """One point per series."""

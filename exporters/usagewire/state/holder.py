@@ -90,6 +90,7 @@ class Holder:
         found, damaged = ledgers.read(self._place, epoch)
         ledgers.put_aside(self._place, epoch, damaged)
         self.ledger = found if found is not None else self._fresh(epoch, damaged)
+        ledgers.prune(self._place, self.ledger)  # whoever wrote the newest one may have been killed before that
         self._saved, self._ahead = None, False
 
     def _fresh(self, epoch: str, damaged: list[int]) -> Ledger:
@@ -108,6 +109,8 @@ class Holder:
             # No number may come twice, not even one that nothing on disk remembers.
             number = max(number, self._clock() // 1_000_000_000)
         ledger.period = Running(number + 1)
+        if not ledger.reports:  # otherwise it is not known under which word they were compiled
+            ledger.channels = self._stance().words
         return ledger
 
     def _memory(self) -> Memory:

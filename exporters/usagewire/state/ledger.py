@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from usagewire.errors import HolderLost, StateError
+from usagewire.signals import Stance
 from usagewire.state import lines
 from usagewire.state.fold import Gathered
 from usagewire.state.listing import names
@@ -99,6 +100,12 @@ class Ledger:
     outcome: Outcome = field(default_factory=Outcome)
     lanes: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
     """The same for a second endpoint: see `usagewire.formats.Format.event_lane`."""
+    channels: dict[str, str] = field(default_factory=dict[str, str])
+    """Channel → the epoch under which what it holds of that was gathered, where not this ledger's own."""
+
+    def under(self, stance: Stance) -> bool:
+        """Whether everything in it was gathered under ``stance``, and may leave."""
+        return stance.on and stance.epoch == self.epoch and stance.words == self.channels
 
     def of(self, lane: str) -> Outcome:
         """How the last requests to one endpoint went."""
@@ -118,6 +125,7 @@ class Ledger:
             self.totals.copy(),
             replace(self.outcome),
             {lane: replace(outcome) for lane, outcome in self.lanes.items()},
+            self.channels,
         )
 
     def memory(self) -> Memory:
@@ -139,6 +147,7 @@ class Ledger:
             "totals": self.totals.to_json(),
             "outcome": asdict(self.outcome),
             "lanes": {lane: asdict(outcome) for lane, outcome in self.lanes.items()},
+            "channels": self.channels,
         }
 
     @classmethod
@@ -156,6 +165,7 @@ class Ledger:
             totals=Totals.from_json(content["totals"]),
             outcome=Outcome(**content["outcome"]),
             lanes={str(lane): Outcome(**outcome) for lane, outcome in content.get("lanes", {}).items()},
+            channels={str(channel): str(epoch) for channel, epoch in content.get("channels", {}).items()},
         )
 
 
@@ -217,9 +227,14 @@ def save(place: Place, ledger: Ledger) -> None:
     if found and found[-1] > ledger.serial:
         (place.folder / f"{prefix}{ledger.serial}").unlink(missing_ok=True)
         raise HolderLost(f"{place.folder}: another process is at version {found[-1]} of the ledger")
-    for serial in found:
+    prune(place, ledger)
+
+
+def prune(place: Place, ledger: Ledger) -> None:
+    """Unlink all but the two newest versions."""
+    for serial in versions(place, ledger.epoch):
         if serial < ledger.serial - 1:
-            (place.folder / f"{prefix}{serial}").unlink(missing_ok=True)
+            (place.folder / f"{ledger.epoch}-ledger-{serial}").unlink(missing_ok=True)
 
 
 def put_aside(place: Place, epoch: str, serials: Iterable[int]) -> None:

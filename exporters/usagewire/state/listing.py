@@ -35,12 +35,22 @@ class Found:
         """Whether it is to be folded rather than sent."""
         return self.folder.endswith(SIGNALS)
 
+    @property
+    def channel(self) -> str:
+        """The channel that it belongs to."""
+        return channel_of(Path(self.folder).name)
+
 
 def channel_folder(channel: str) -> str:
     """Folder name of a channel."""
     base = channel.removesuffix(SIGNALS)
     safe = safe_name(base)
     return (f"{safe}_" if safe == REPORTS else safe) + channel[len(base) :]
+
+
+def channel_of(folder: str) -> str:
+    """The channel whose folder has that name."""
+    return folder.removesuffix(SIGNALS)
 
 
 def make_stem(epoch: str, time: int, token: str, number: int) -> str:
@@ -51,6 +61,16 @@ def make_stem(epoch: str, time: int, token: str, number: int) -> str:
 def epoch_of(name: str) -> str:
     """The consent epoch a file's content was collected under."""
     return name.partition("-")[0]
+
+
+def base_epoch(name: str) -> str:
+    """The same without the part that is the channel's alone: the ledger's epoch."""
+    return epoch_of(name).partition("_")[0]
+
+
+def is_report(name: str) -> bool:
+    """Whether a source of items is a report (``<epoch>-r<period>-…``), and no segment."""
+    return name.partition("-")[2].startswith("r")
 
 
 def split(name: str) -> tuple[str, str]:

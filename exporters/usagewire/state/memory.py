@@ -14,10 +14,11 @@ from usagewire.state import period
 from usagewire.state.consumer import MILLI, Limits
 from usagewire.state.fold import fold
 from usagewire.state.ledger import Ledger
-from usagewire.state.listing import SIGNALS
+from usagewire.state.listing import SIGNALS, channel_folder, channel_of
 from usagewire.state.period import Compile
 from usagewire.state.segments import Outcome
 from usagewire.state.shelf import Backlog, Entry
+from usagewire.state.withdraw import drop_signals, stale
 
 
 class MemoryQueue:
@@ -32,8 +33,10 @@ class MemoryQueue:
         self._mutex = threading.RLock()
         self._token = secrets.token_hex(8)
         self._entries: OrderedDict[int, Entry] = OrderedDict()
+        self._channels: dict[int, str] = {}  # of items that are no report's
         self._bytes = self._number = 0
-        self.ledger = Ledger(self._stance().epoch)
+        stance = self._stance()
+        self.ledger = Ledger(stance.epoch, channels=stance.words)
         self.held = False
         self.uncertain: set[str] = set()
 
@@ -42,7 +45,7 @@ class MemoryQueue:
     def put(self, channel: str, lines: Sequence[bytes]) -> Outcome:
         """Keep payloads in memory; the oldest go when there are too many (``memory``)."""
         with self._mutex:
-            if not self._consented():
+            if not (self._consented() and self._stance().of(channel_of(channel_folder(channel))).on):
                 return "off"
             now = self._clock()
             if channel.endswith(SIGNALS):
@@ -53,6 +56,7 @@ class MemoryQueue:
             else:
                 for payload in lines:
                     self._add(framing.item_data(payload), now, self._limits.event_lane)
+                    self._channels[self._number] = channel_folder(channel)
             return "kept"
 
     def _add(self, data: bytes, now: int, lane: str) -> None:
@@ -60,9 +64,7 @@ class MemoryQueue:
         self._entries[self._number] = Entry(lane, self._number, data, now, self._number + 1)
         self._bytes += len(data)
         while self._bytes > self._limits.queue_bytes:
-            _, dropped = self._entries.popitem(last=False)
-            self._bytes -= len(dropped.data)
-            self.lose("memory")
+            self._drop([next(iter(self._entries.values()))], "memory")
 
     def lose(self, reason: str, count: int = 1) -> None:
         """Count a loss."""
@@ -169,19 +171,41 @@ class MemoryQueue:
     def _consented(self) -> bool:
         stance = self._stance()
         if stance.on and stance.epoch == self.ledger.epoch:
+            self._withdraw(stance.words)
             return True
         if stance.epoch != self.ledger.epoch or stance.erases:
             self._drop(list(self._entries.values()), "consent")
             # Totals and numbers go on; sums do not.
-            fresh = Ledger(stance.epoch, totals=self.ledger.totals)
+            fresh = Ledger(stance.epoch, totals=self.ledger.totals, channels=stance.words)
             fresh.period.number = self.ledger.period.number + 1
             self.ledger = fresh
         return stance.on
 
+    def _withdraw(self, words: dict[str, str]) -> None:
+        """As the consumer's."""
+        channels = stale(self.ledger, words)
+        if not channels:
+            return
+        drop_signals(self.ledger, channels, self._limits.channels)
+        for entry in list(self._entries.values()):
+            channel, without = self._channels.get(entry.start), self._limits.without
+            if channel is not None:
+                left = None if channel in channels else entry.data
+            else:
+                left = without(entry.data, channels) if without is not None else None
+            if left is None:
+                self._drop([entry], "consent")
+            else:
+                self._bytes += len(left) - len(entry.data)
+                self._entries[entry.start] = entry._replace(data=left)
+        self.ledger.channels = words
+
     def _drop(self, entries: Sequence[Entry], reason: str = "") -> int:
         """Forget entries, counting them as lost unless they were delivered; how many were still there."""
         there = [self._entries.pop(entry.start) for entry in entries if entry.start in self._entries]
-        self._bytes -= sum(len(entry.data) for entry in there)
+        for entry in there:
+            self._bytes -= len(entry.data)
+            self._channels.pop(entry.start, None)
         if reason and there:
             self.lose(reason, len(there))
         return len(there)

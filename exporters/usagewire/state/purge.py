@@ -12,13 +12,24 @@ from usagewire.signals import Stance
 from usagewire.state import ledger as ledgers
 from usagewire.state import lines
 from usagewire.state.ledger import Ledger
-from usagewire.state.listing import REPORTS, SIGNALS, epoch_of, folders, is_stem, names, split
+from usagewire.state.listing import (
+    REPORTS,
+    SIGNALS,
+    base_epoch,
+    channel_of,
+    epoch_of,
+    folders,
+    is_stem,
+    names,
+    split,
+)
 from usagewire.state.paths import Place, read_file, sync_folder
 from usagewire.state.totals import Memory, leave_note
 
 
 def purge(place: Place, stance: Callable[[], Stance]) -> int:
-    """Unlink every file of another epoch, or of all epochs when off; returns how many files that were.
+    """Unlink every file of another epoch, or of all epochs when off; returns how many files that were. Of single
+    channels that are off only what waits in their folders; `usagewire.state.withdraw` does the rest.
 
     Items that were still owed are counted (``consent``) in a note for the consumer. Raises `OSError` only when a file
     can be listed but not unlinked.
@@ -28,24 +39,23 @@ def purge(place: Place, stance: Callable[[], Stance]) -> int:
     now = stance()
     if not (now.on or now.erases):
         return 0
-    ours = f"{now.epoch}-" if now.on else "/"
     doomed = [
         (folder, name)
         for folder, found in listed
         for name in found
-        if not name.startswith(ours) and _is_data(folder, name, place)
+        if not _counts(folder, name, place, now) and _is_data(folder, name, place)
     ]
     if not doomed:
         return 0
     known: dict[str, Ledger | None] = {}
-    for epoch in {epoch_of(name) for _, name in doomed}:
+    for epoch in {base_epoch(name) for _, name in doomed}:
         known[epoch] = None
         with suppress(StateError, OSError):
             known[epoch], _ = ledgers.read(place, epoch)
     lost: Counter[str] = Counter()
     unlinked = 0
     for folder, name in doomed:
-        owed = _owed(folder, name, known[epoch_of(name)])
+        owed = _owed(folder, name, known[base_epoch(name)], gone=not now.on or base_epoch(name) != now.epoch)
         # A writer may be renaming it from .open to .seg under our hands.
         stem, suffix = split(name)
         if _unlink(folder / name) or (suffix == ".open" and _unlink(folder / f"{stem}.seg")):
@@ -53,7 +63,7 @@ def purge(place: Place, stance: Callable[[], Stance]) -> int:
             unlinked += 1
     for folder in {folder for folder, _ in doomed}:
         sync_folder(folder)
-    ledgers_gone = [ledger for ledger in known.values() if ledger is not None]
+    ledgers_gone = [ledger for epoch, ledger in known.items() if ledger and not (now.on and epoch == now.epoch)]
     memory = Memory()
     for ledger in ledgers_gone:
         memory.join(ledger.memory())
@@ -64,6 +74,14 @@ def purge(place: Place, stance: Callable[[], Stance]) -> int:
 
 def _data_folders(place: Place) -> list[Path]:
     return [*folders(place), place.rejected, place.corrupt, place.sent, place.folder]
+
+
+def _counts(folder: Path, name: str, place: Place, now: Stance) -> bool:
+    """Whether a file was collected under the consent that holds ``now``."""
+    if folder.parent == place.queue and folder.name != REPORTS:
+        now = now.of(channel_of(folder.name))
+        return now.on and epoch_of(name) == now.epoch
+    return now.on and base_epoch(name) == now.epoch
 
 
 def _is_data(folder: Path, name: str, place: Place) -> bool:
@@ -77,8 +95,9 @@ def _is_data(folder: Path, name: str, place: Place) -> bool:
     return "-" in name
 
 
-def _owed(folder: Path, name: str, ledger: Ledger | None) -> Counter[str]:
-    """Items in a file that nobody has settled, and losses that nobody has counted."""
+def _owed(folder: Path, name: str, ledger: Ledger | None, *, gone: bool) -> Counter[str]:
+    """Items in a file that nobody has settled, and losses that nobody has counted; signals only where the period that
+    they would have gone into goes on without them, not ``gone`` as a whole."""
     stem, suffix = split(name)
     signals = folder.name.endswith(SIGNALS)
     report = folder.name == REPORTS
@@ -95,12 +114,10 @@ def _owed(folder: Path, name: str, ledger: Ledger | None) -> Counter[str]:
     for line in lines.scan(content, offset, torn=suffix == ".open"):
         if line.payload is None:
             lost["corrupt"] += line.records
-        elif not signals:
+        elif not (signals and gone):
             lost["consent"] += 1
-        elif line.payload.startswith(lines.LOST):
-            with suppress(ValueError):
-                signal = lines.signal(line.payload)
-                lost.update(signal if isinstance(signal, dict) else {})
+        else:
+            lost.update(lines.losses(line.payload))
     return lost
 
 

@@ -19,7 +19,7 @@ from typing import Literal
 
 from usagewire.signals import Stance
 from usagewire.state import lines as framing
-from usagewire.state.listing import channel_folder, make_stem, names, used_bytes
+from usagewire.state.listing import channel_folder, channel_of, make_stem, names, used_bytes
 from usagewire.state.locks import try_lock
 from usagewire.state.paths import Place, make_folder, sync_folder
 from usagewire.state.totals import Memory, leave_note
@@ -124,8 +124,8 @@ class Writer:
     def rest(self) -> None:
         """To be called about once a second: write the losses, seal what is old."""
         stance = self._stance()
+        self._let_go()
         if not stance.on:
-            self._let_go()
             return
         self._put_losses()
         now = time.monotonic()
@@ -145,8 +145,8 @@ class Writer:
         is waited for.
         """
         stance = self._stance()
+        self._let_go()
         if not stance.on:
-            self._let_go()
             return
         self._put_losses()
         with self._mutex:
@@ -185,7 +185,7 @@ class Writer:
             self._used += taken
             synced = segment.sync(end)
             linked = os.fstat(segment.descriptor).st_nlink > 0
-            after = self._stance()
+            after = self._stance_of(folder)
             consented = after == stance
             kept = 0
             if synced and linked and consented:
@@ -211,7 +211,7 @@ class Writer:
         Raises `OSError`.
         """
         with self._mutex:
-            stance = self._stance()
+            stance = self._stance_of(folder)
             if not stance.on:
                 return None
             segment = self._segment(folder, stance.epoch)
@@ -289,10 +289,14 @@ class Writer:
         It looks again, under the mutex: after a quick off and on another thread may have begun a segment that counts.
         """
         with self._mutex:
-            stance = self._stance()
             for folder, segment in list(self._open.items()):
+                stance = self._stance_of(folder)
                 if not (stance.on and segment.epoch == stance.epoch):
                     self._retire(folder, segment, _fate(stance))
+
+    def _stance_of(self, folder: str) -> Stance:
+        """Consent for what goes into a folder."""
+        return self._stance().of(channel_of(folder))
 
     # -- looking around ---------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from usagewire.state.listing import epoch_of, names, split, trim
-from usagewire.state.paths import Place, make_folder, sync_folder, write_all, write_file
+from usagewire.state.paths import Place, make_folder, read_file, sync_folder, write_all, write_file
 
 
 def body_of(copy: Mapping[str, Any]) -> bytes | None:
@@ -89,6 +89,19 @@ class Sent:
                 path.rename(path.with_suffix(".json" if settled else ".retry"))
                 sync_folder(self._place.sent)
             trim(self._place.sent, self._most)
+
+    def forget_bodies(self, epoch: str) -> None:
+        """Take the bodies out of the copies of what was tried and is not settled; that it was tried stays known."""
+        for name in self._unsettled(epoch):
+            path = self._place.sent / name
+            try:
+                raw = read_file(path)
+                finished = raw.endswith(b"\n")
+                content = orjson.loads(raw if finished else raw + b"}")
+                left = orjson.dumps({key: value for key, value in content.items() if not key.startswith("body")})
+                write_file(path, left + b"\n" if finished else left[:-1])
+            except (OSError, ValueError):
+                path.unlink(missing_ok=True)
 
     def _unsettled(self, epoch: str, *suffixes: str) -> list[str]:
         wanted = suffixes or (".open", ".retry")

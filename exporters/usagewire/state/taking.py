@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 
+from usagewire.state.ledger import Ledger
 from usagewire.state.lines import Line
 from usagewire.state.listing import Found, epoch_of, order, segments, trim
 from usagewire.state.locks import try_lock
@@ -23,12 +24,13 @@ class Taker:
         self._place = place
         self._orphans: set[str] = set()  # stems; a dead writer stays dead
 
-    def take(self, epoch: str) -> list[Found]:
-        """Sealed ones, and those whose writer has died; oldest first."""
+    def take(self, ledger: Ledger) -> list[Found]:
+        """Sealed ones of the ledger's epoch, and those whose writer has died; oldest first."""
         taken = [
             found
             for found in segments(self._place)
-            if epoch_of(found.stem) == epoch and (found.suffix == ".seg" or self._orphaned(found))
+            if epoch_of(found.stem) == ledger.channels.get(found.channel, ledger.epoch)
+            and (found.suffix == ".seg" or self._orphaned(found))
         ]
         self._orphans &= {found.stem for found in taken}
         return sorted(taken, key=lambda found: order(found.stem))

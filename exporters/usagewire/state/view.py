@@ -50,10 +50,7 @@ def totals(place: Place) -> Totals:
     for segment in segments(place):
         if segment.signals and segment.stem not in folded:
             for payload in _payloads(segment):
-                if payload.startswith(lines.LOST):
-                    with suppress(ValueError):
-                        signal = lines.signal(payload)
-                        found.lost.update(signal if isinstance(signal, dict) else {})
+                found.lost.update(lines.losses(payload))
     return found
 
 
@@ -63,7 +60,7 @@ def peek(place: Place, stance: Stance, event_lane: str = "") -> list[Entry]:
         return []
     ledger = read_ledger(place, stance.epoch)
     shelf = Shelf()
-    found = [one for one in segments(place) if epoch_of(one.stem) == stance.epoch and not one.signals]
+    found = [one for one in segments(place) if _counts(one, stance) and not one.signals]
     sources = [Source(one.stem, one.path, order(one.stem)[0], one.suffix != ".seg", event_lane) for one in found]
     if ledger is not None:
         sources += [Source(name, place.queue / REPORTS / name, at, False) for name, at in ledger.reports.items()]
@@ -84,7 +81,7 @@ def preview(place: Place, stance: Stance, clock: Callable[[], int] = time.time_n
     running.gathered = running.gathered.copy()
     now = clock()
     for found in sorted(segments(place), key=lambda one: order(one.stem)):
-        if found.signals and epoch_of(found.stem) == stance.epoch and found.stem not in ledger.folded:
+        if found.signals and _counts(found, stance) and found.stem not in ledger.folded:
             made, token, _ = order(found.stem)
             fold(running.gathered, _payloads(found), token)
             if running.gathered and not running.due:
@@ -108,7 +105,7 @@ def neglected(
     waiting = [
         order(found.stem)[0]
         for found in segments(place)
-        if found.signals and epoch_of(found.stem) == stance.epoch and found.stem not in ledger.folded
+        if found.signals and _counts(found, stance) and found.stem not in ledger.folded
     ]
     if len(waiting) >= MANY or interval_millis is None:
         return len(waiting) >= MANY
@@ -118,6 +115,11 @@ def neglected(
     # Nothing is folded yet: the period will begin as `period.begin` says.
     goes_on = running.start <= now < running.start + interval
     return bool(waiting) and not goes_on and min(waiting) + interval <= now
+
+
+def _counts(found: Found, stance: Stance) -> bool:
+    """Whether a segment was collected under ``stance``."""
+    return epoch_of(found.stem) == stance.of(found.channel).epoch
 
 
 def _payloads(found: Found) -> list[bytes]:

@@ -90,13 +90,13 @@ SETTINGS = (
         default="none",
     ),
 )
-CHANNEL_OF = {report.STATE: "basic", crashes.CRASH: "crash", devices.DEVICE: "device"}
+EVENTS = {report.STATE: "basic", crashes.CRASH: "crash", devices.DEVICE: "device"}
 """Event → the channel that it belongs to."""
 
 
 def render(event: Event) -> Event:
     """Events keep their names; the vendor's own have no place here."""
-    if event.name not in CHANNEL_OF:
+    if event.name not in EVENTS:
         raise Unsendable("format", f"event {event.name[:80]!r} has no place in a report")
     return event
 
@@ -113,7 +113,7 @@ def encode(event: Event, origin: Origin, settings: Settings) -> Item | None:
 
     Raises `Unsendable` where the event's channel is off, so that it is not even kept.
     """
-    channel = CHANNEL_OF[event.name]
+    channel = EVENTS[event.name]
     if channel not in settings["channels"]:
         raise Unsendable("consent", f"{event.name}: channel {channel} is off")
     return devices.sample(event, origin) if event.name == devices.DEVICE else None
@@ -167,6 +167,8 @@ FORMAT = Format(
     admit=admit,
     compile=report.compile,
     keep=keep,
+    channels={**EVENTS, report.ENTITIES: "basic", report.CAPACITY: "basic"},
+    without=report.without,
     event_lane="device",
     pack=pack,
     judge=judge,

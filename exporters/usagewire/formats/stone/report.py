@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from math import isfinite
 from typing import Any
 
@@ -19,6 +19,9 @@ CHANNELS = ("basic", "crash", "device", "ident")
 AVAILABLE = ("basic", "ident", "crash", "device")
 """The same in the order in which the report names what there is."""
 IDENT = ("description", "contact", "organization")
+HEADER = (
+    "leaderboard", "report_version", "report_timestamp", "report_id", "channels", "channels_available", "license",
+)  # fmt: skip
 STATE, ENTITIES, CAPACITY = "usage.state", "usage.entity.count", "usage.capacity"
 
 ENTITY_FIELDS: Mapping[tuple[str, str], tuple[tuple[str, str], ...]] = {
@@ -64,6 +67,22 @@ def compile(period: Period, origin: Origin, settings: Settings, now: int) -> tup
         "license": LICENSE,
     }
     return (Item(orjson.dumps({**header, **ident, **content}), left_out),)
+
+
+def without(data: bytes, channels: Collection[str]) -> bytes | None:
+    """A compiled report without the fields of ``channels``; ``None`` where nothing that was recorded is left."""
+    content: dict[str, Any] = orjson.loads(data)
+    left = {name: value for name, value in content.items() if _channel(name) not in channels}
+    left["channels"] = [channel for channel in content["channels"] if channel not in channels]
+    recorded = any(_channel(name) in ("basic", "crash") for name in left)
+    return orjson.dumps(left) if recorded else None
+
+
+def _channel(field: str) -> str:
+    """The channel of a report's field; empty for those that are always there."""
+    if field in IDENT:
+        return "ident"
+    return "" if field in HEADER else "crash" if field == "crashes" else "basic"
 
 
 def _basic(period: Period, settings: Settings, left_out: LeftOut) -> dict[str, Any]:
