@@ -104,8 +104,8 @@ def _destination(found: Found) -> dict[str, Any]:
     settings = destination.settings
     base |= {
         "format": destination.format.name,
-        "endpoint": settings["endpoint"],
         "channels": dict(destination.channels) or None,
+        "endpoint": settings["endpoint"],
         "delivery": settings["delivery"],
         "faults": list(settings.faults),
     }
@@ -197,27 +197,27 @@ def _word(said: Mapping[str, Any]) -> str:
     return f"{said['time']} {said['state']}{about} by {said['by']}{under}{of}"
 
 
+_WORDS = (("on", True), ("off", False))
+
+
 def _rows(one: Mapping[str, Any], now: int) -> Iterator[tuple[str, str]]:
     consent = one["consent"]
     if consent is not None:
         yield "consent", f"{good('on') if consent['on'] else bad('off')}: {consent['detail']}"
         yield "", consent["change"]
+    if one["channels"]:
+        switched = [(word, [name for name, on in one["channels"].items() if on == wanted]) for word, wanted in _WORDS]
+        yield "channels", "; ".join(f"{word}: {', '.join(names)}" for word, names in switched if names)
     if one["fault"]:
         yield "fault" if one["destination"] else "", bad(one["fault"]) if one["destination"] else one["fault"]
     for fault in one["faults"]:
         yield "setting", bad(fault)
     if one["queue"] is None:
-_WORDS = (("on", True), ("off", False))
-
-
         return
     yield "endpoint", str(one["endpoint"])
     yield "delivery", f"{one['delivery']}; {_running(one)}"
     queue, totals = one["queue"], one["totals"]
     oldest = f", {size(queue['bytes'])}, the oldest from {moment(queue['oldest'], now)}" if queue["items"] else ""
-    if one["channels"]:
-        switched = [(word, [name for name, on in one["channels"].items() if on == wanted]) for word, wanted in _WORDS]
-        yield "channels", "; ".join(f"{word}: {', '.join(names)}" for word, names in switched if names)
     yield "queue", f"{plural(queue['items'], 'item')}{oldest}"
     if one["period"]:
         period = one["period"]
