@@ -2,7 +2,7 @@
 # but Debian packages that are missing (Chromium, strace), and those only for `make test` as root.
 PYTHON ?= python3
 VENV := .venv
-PACKAGES := strace
+PACKAGES := strace chromium chromium-driver
 BIN := $(VENV)/bin
 DONE := $(VENV)/.done
 

@@ -30,6 +30,7 @@ from usagewire.config import Resolved
 from usagewire.errors import StateError
 from usagewire.formats import BUILT_IN, License
 from usagewire.inspector import folder
+from usagewire.inspector.explain import CHANNELS
 from usagewire.inspector.journal import Arrival, Filter, Journal, page
 from usagewire.inspector.payload import curl, payload
 from usagewire.inspector.pictures import drawn
@@ -143,14 +144,13 @@ class Site:
         return self._page(request, "sent.html", found=found, past=past, payload=shown)
 
     async def consent(self, request: Request) -> Response:
-        """Switch: ``usagewire on`` or ``usagewire off``."""
+        """Switch a service, or a channel of a destination: ``usagewire on`` or ``usagewire off``."""
         form = await _form(request)
         word, service = form.get("word", ""), form.get("service", "")
         if word not in ("on", "off") or not service:
             raise HTTPException(400, "consent: a service, and on or off, are needed")
-        words = [word, f"--service={service}"]
-        if form.get("license"):
-            words.append(f"--license={form['license']}")
+        options = ("service", "destination", "channel", "license")
+        words = [word, *(f"--{name}={form[name]}" for name in options if form.get(name))]
         done, said = await run_in_threadpool(command, *words)
         return self._back(form, done, f"usagewire {' '.join(words)}\n{said}")
 
@@ -239,6 +239,7 @@ class Site:
             remedy=remedy,
             link=_link,
             terms=_terms,
+            says=CHANNELS,
         )
         return HTMLResponse(text, code)
 

@@ -67,7 +67,7 @@ JINA = {
 }
 TTS = {
     "message": "the message, wrapped",
-    "uid": "who reports: a random number, or a hash of the server's public address",
+    "uid": "who reports: a random UUID, or a hash of the addresses that the operator configured for this",
     "os": "where it runs",
     "os.operating_system": "the operating system",
     "os.arch": "architecture of the machine",
@@ -117,6 +117,12 @@ STONE = {
     "contact": "channel ident: what the operator wrote",
     "organization": "channel ident: what the operator wrote",
     "crashes": "channel crash: where in the code a daemon crashed",
+}
+CHANNELS = {
+    "basic": "what the cluster is made of: counts, capacity, versions, names of changed options",
+    "crash": "where in the code a daemon crashed",
+    "device": "how healthy disks say they are, without what identifies them",
+    "ident": "what you wrote yourself: description, contact, organization",
 }
 PRODUCTS = ("stone", "ceph")
 CRASH = {
@@ -191,7 +197,7 @@ def _jetstream(root: Any, path: Path, plan: Plan | None) -> str:
     name, values = labels(data.get("key"))
     if path[1] == "key":
         return f"{name or 'a data set of the vendor’s own'}: a number made of its name"
-    if path[1] == "values" and len(path) == 3:
+    if path[1] == "values" and len(path) == 3 and path[2].isdecimal():
         label = values[int(path[2])] if int(path[2]) < len(values) else ""
         return f"{label}{_meaning(name, label)}" if label else OWN
     return JETSTREAM.get(path[1], UNKNOWN)

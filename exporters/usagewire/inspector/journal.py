@@ -55,9 +55,9 @@ class Journal:
         self._bytes = 0
         self._lock = threading.Lock()
         self.total = 0
-        """Requests ever."""
+        """Requests so far, those included that are no longer remembered."""
         self.events = 0
-        """Events ever that were answered as taken."""
+        """Events so far that were answered as taken."""
         self.complaints = 0
         self.figures = Figures()
 
@@ -78,10 +78,10 @@ class Journal:
                 self._bytes -= self._arrivals.popleft().cost
 
     def clear(self) -> None:
-        """Forget everything; numbers go on."""
+        """Forget everything; numbers begin anew."""
         with self._lock:
             self._arrivals.clear()
-            self._bytes = self.events = self.complaints = 0
+            self._bytes = self.total = self.events = self.complaints = 0
             self.figures = Figures()
 
     def arrivals(self) -> Sequence[Arrival]:
