@@ -113,7 +113,7 @@ def frame(payload: bytes) -> bytes:
 def parse(line: bytes) -> bytes:
     """The payload of one line without its LF. Raises `ValueError` when it is damaged."""
     payload = line[9:]
-    if line[8:9] != b" " or int(line[:8], 16) != crc32(payload):
+    if line[8:9] != b" " or line[:8] != b"%08x" % crc32(payload):
         raise ValueError("damaged line")
     return payload
 

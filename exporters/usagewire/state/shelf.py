@@ -186,7 +186,7 @@ def _read_clean(source: Source, content: bytes) -> Content | None:
         return None
     payloads = [raw[9:] for raw in raws]
     try:
-        if [int(raw[:8], 16) for raw in raws] != list(map(crc32, payloads)) or any(raw[8:9] != b" " for raw in raws):
+        if any(raw[:9] != b"%08x " % crc for raw, crc in zip(raws, map(crc32, payloads), strict=True)):
             return None
         data = items_data(payloads)
     except ValueError:
