@@ -19,7 +19,7 @@ from typing import Literal
 
 from usagewire.signals import Stance
 from usagewire.state import lines as framing
-from usagewire.state.listing import channel_folder, channel_of, make_stem, names, used_bytes
+from usagewire.state.listing import SIGNALS, channel_folder, channel_of, make_stem, names, used_bytes
 from usagewire.state.locks import try_lock
 from usagewire.state.paths import Place, make_folder, sync_folder
 from usagewire.state.totals import Memory, leave_note
@@ -276,8 +276,9 @@ class Writer:
         with suppress(OSError):  # whatever fails here, the consumer finds an .open whose owner is gone
             if segment.fate == "drop" or not segment.written:
                 os.unlink(opened)  # noqa: PTH108
-                if segment.acknowledged:
-                    leave_note(self._place, Counter(consent=segment.acknowledged), Memory())
+                lost = _cost(folder, segment)
+                if lost:
+                    leave_note(self._place, lost, Memory())
             elif segment.fate == "seal" and not segment.torn:
                 os.rename(opened, f"{segment.stem}.seg")  # noqa: PTH104
         os.close(segment.descriptor)
@@ -318,6 +319,17 @@ class Writer:
             self._looked = now
             self._used = used_bytes(self._place)
         return self._used
+
+
+def _cost(folder: str, segment: _Segment) -> Counter[str]:
+    """What dropping a segment costs, as `usagewire.state.purge` counts it: items, no signals, and losses as what they
+    were."""
+    if not folder.endswith(SIGNALS):
+        return +Counter(consent=segment.acknowledged)
+    lost: Counter[str] = Counter()
+    for line in framing.scan(os.pread(segment.descriptor, segment.written, 0), torn=True):
+        lost.update(framing.losses(line.payload or b""))
+    return lost
 
 
 def _fate(stance: Stance) -> Fate:
