@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.support.state import ORIGIN, Desk, report
+from tests.support.state import FILLER, ORIGIN, Desk, fill, report
 from usagewire.signals import Point, Stance
 from usagewire.state import lines, view
 from usagewire.state.consumer import Consumer
@@ -16,15 +15,6 @@ from usagewire.state.purge import purge
 from usagewire.state.segments import Writer
 
 pytestmark = pytest.mark.slow
-
-
-def fill(small_disk: Path) -> None:
-    """Use every last block."""
-    with (small_disk / "filler").open("ab", buffering=0) as file:
-        for piece in (1 << 16, 1 << 12, 1):
-            with suppress(OSError):
-                while file.write(b"x" * piece):
-                    pass
 
 
 def put(writer: Writer, first: int, count: int) -> tuple[set[str], int]:
@@ -95,7 +85,7 @@ def test_points_wait_for_room(small_disk: Path) -> None:
     for _ in range(3):
         consumer.refresh()
         assert 0 == consumer.compile_due(ORIGIN, report, force=True)
-    (small_disk / "filler").unlink()
+    (small_disk / FILLER).unlink()
     consumer.refresh()
 
     assert [1] * 1500 == [point.value for point in consumer.ledger.period.gathered.points()]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,6 +18,7 @@ from usagewire.state.segments import Writer
 
 HOUR = 3_600_000
 SECOND = 1_000_000_000
+FILLER = "filler"
 ORIGIN = Origin(installation="i", session="s", started=1, service="svc")
 
 _NUMBERS = st.integers(-(10**9), 10**9) | st.floats(-1e9, 1e9)
@@ -70,6 +72,29 @@ def in_memory() -> Generator[Path, None, None]:
     """A folder where syncing costs nothing, for tests that make hundreds of worlds and cut no power."""
     with TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         yield Path(folder)
+
+
+@contextmanager
+def small_disk(folder: Path, size: int = 2 << 20) -> Generator[Path, None, None]:
+    """A file system of ``size`` bytes in ``folder``. Raises `PermissionError` without the right to mount one."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        raise PermissionError(f"cannot mount a small disk: {mounted.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(folder: Path) -> None:
+    """Use every last block of the file system of ``folder``, for a file `FILLER` in it."""
+    with (folder / FILLER).open("ab", buffering=0) as file:
+        for piece in (1 << 16, 1 << 12, 1):
+            with suppress(OSError):
+                while file.write(b"x" * piece):
+                    pass
 
 
 class Desk:

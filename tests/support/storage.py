@@ -73,7 +73,7 @@ class World:
     """One destination in ``base``/state, and the oracle's files in ``base``/oracle."""
 
     def __init__(
-        self, base: Path, interval_millis: int = 150, queue_bytes: int = 64 << 20, disk: Path | None = None
+        self, base: Path, interval_millis: int = 150, queue_bytes: int = 1 << 30, disk: Path | None = None
     ) -> None:
         """``disk``: where the state is, if not in ``base``."""
         self.base = base
