@@ -98,7 +98,7 @@ def test_report_arrives_with_crash_state_and_counts(cluster: Program, receiver: 
     crash = found[0]["crashes"][0]
     assert ("15.2.8", "__main__:fails:") == (crash["stone_version"], crash["backtrace"][-1].rstrip("0123456789"))
     assert [] == [word for word in ("hunter2", "alice", "host-a", "secrets") if word in json.dumps(found)]
-    assert "rejected" in cluster.usagewire("status").stdout
+    assert "unfit" in cluster.usagewire("status").stdout
 
 
 def test_devices_go_their_own_way(cluster: Program, receiver: Receiver) -> None:

@@ -486,7 +486,7 @@ def test_what_a_report_has_no_place_for_is_counted_and_named(tmp_path: Path, cap
 
     made = consumer.compile_due(ORIGIN, lambda *about: [Item(b'"x"', {"osd: not an object": 2})], force=True)
 
-    assert (1, {"rejected": 2}) == (made, consumer.ledger.totals.lost)
+    assert (1, {"unfit": 2}) == (made, consumer.ledger.totals.lost)
     assert "osd: not an object" in caplog.text
 
 

@@ -17,13 +17,14 @@ from usagewire.errors import UsagewireError
 _COMMANDS = {
     "status": "status",
     "show": "show",
+    "show-device": "show",
     "send": "send",
-    "on": "consent",
     "history": "history",
+    "on": "consent",
     "off": "consent",
     "config": "settings",
-    "inspect": "inspect",
     "plan": "plan",
+    "inspect": "inspect",
 }
 """Command → its module, in the order of ``--help``; loaded when it is called."""
 
@@ -40,7 +41,7 @@ class Commands(click.Group):
         module = _COMMANDS.get(cmd_name)
         if module is None:
             return None
-        command: click.Command = getattr(import_module(f"usagewire.cli.{module}"), cmd_name)
+        command: click.Command = getattr(import_module(f"usagewire.cli.{module}"), cmd_name.replace("-", "_"))
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -66,9 +67,20 @@ class Commands(click.Group):
             ) from fault
 
 
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+def prepare() -> None:
+    """What every command needs of its process."""
+    if os.environ.get("NO_COLOR"):
+        click.get_current_context().color = False
+    # `status` says what the log would say, and a log without a handler would print it between the lines
+    logging.getLogger("usagewire").addHandler(logging.NullHandler())
+
+
 @click.group(
     cls=Commands,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings=CONTEXT,
     epilog="Settings of the programs are environment variables; `usagewire config list` names them.",
 )
 @choosing("service", "format")
@@ -86,7 +98,4 @@ def main(**_: object) -> None:
       usagewire off --service shop   nothing leaves any more; what waits is deleted
       usagewire send                 deliver everything now
     """
-    if os.environ.get("NO_COLOR"):
-        click.get_current_context().color = False
-    # `status` says what the log would say, and a log without a handler would print it between the lines
-    logging.getLogger("usagewire").addHandler(logging.NullHandler())
+    prepare()

@@ -37,7 +37,9 @@ def _inherited(ctx: click.Context, parameter: click.Parameter, value: str | None
     """What was said before the command's name counts where nothing is said after it."""
     while value is None and ctx.parent is not None:
         ctx = ctx.parent
-        value = ctx.params.get(str(parameter.name))
+        # a product's own command, below which ours are mounted, may have a --format that is none of our business
+        ours = any(one.name == parameter.name and one.callback is _inherited for one in ctx.command.params)
+        value = ctx.params.get(str(parameter.name)) if ours else None
     return value
 
 

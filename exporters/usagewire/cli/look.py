@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from usagewire.pipeline.destination import Destination
-from usagewire.signals import Item, Period
+from usagewire.signals import Period
 from usagewire.state import view
-from usagewire.state.ledger import Ledger
+from usagewire.state.ledger import Ledger, Outcome
+from usagewire.state.listing import is_report
 from usagewire.state.locks import try_lock
 from usagewire.state.paths import Place
 from usagewire.state.shelf import Backlog, Entry
@@ -50,14 +52,27 @@ class Look:
         return [] if erased else view.peek(self.destination.place, replace(self._stance, on=True), lane)
 
     @property
-    def owed(self) -> Owed:
-        """What tells them apart, in later looks too."""
-        return frozenset((entry.source, entry.start) for entry in self.entries)
+    def lanes(self) -> tuple[str, ...]:
+        """The endpoints (`usagewire.formats.Format.event_lane`): that of reports first."""
+        lane = self.destination.format.event_lane
+        return ("", lane) if lane else ("",)
 
-    @property
-    def items(self) -> list[Item]:
-        """The same, as formats take them."""
-        return [Item(entry.data) for entry in self.entries]
+    def of(self, lane: str) -> list[Entry]:
+        """The items that are for one endpoint."""
+        return [entry for entry in self.entries if len(self.lanes) == 1 or is_report(entry.source) == (not lane)]
+
+    def owed(self, lanes: Iterable[str]) -> Owed:
+        """What tells the items for these endpoints apart, in later looks too."""
+        return frozenset((entry.source, entry.start) for lane in lanes for entry in self.of(lane))
+
+    def endpoint(self, lane: str) -> str:
+        """The base URL of a lane."""
+        settings = self.destination.settings
+        return str(settings.get(f"{lane}_endpoint") or settings["endpoint"])
+
+    def outcomes(self, lanes: Iterable[str]) -> dict[str, Outcome]:
+        """How it went at those of the endpoints that something waits for."""
+        return {lane: self.ledger.of(lane) for lane in lanes if self.of(lane)}
 
     @property
     def backlog(self) -> Backlog:

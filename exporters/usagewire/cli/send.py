@@ -6,15 +6,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import closing, suppress
 
 import click
 
 from usagewire.cli.choose import Choice, Found, choosing
 from usagewire.cli.consent import way_out
-from usagewire.cli.look import Look, Owed
-from usagewire.cli.words import bad, good, iso, moment, plural
+from usagewire.cli.look import Look
+from usagewire.cli.words import SECOND, bad, good, iso, moment, plural
 from usagewire.delivery.courier import Courier, Progress
 from usagewire.delivery.detached import LIFETIME
 from usagewire.errors import StateError, UsagewireError
@@ -29,7 +29,11 @@ PATIENCE = 5.0
 """Seconds the helper waits for its parent, which is just exiting, to let go of the lock."""
 
 
+REPORT = "report"
+
+
 @click.command()
+@click.argument("what", type=click.Choice([REPORT, "device"]), required=False)
 @choosing("service", "format", "destination")
 @click.option(
     "--timeout",
@@ -41,11 +45,13 @@ PATIENCE = 5.0
 )
 @click.option("--force", is_flag=True, help="Do not wait either where the server asked for it (Retry-After).")
 @click.option("--detached", is_flag=True, hidden=True, help="As the helper that a program starts when it ends.")
-def send(timeout: float, force: bool, detached: bool, **names: str | None) -> None:
+def send(what: str | None, timeout: float, force: bool, detached: bool, **names: str | None) -> None:
     """Deliver everything that waits, now.
 
     Waits for no back-off of our own, but for a Retry-After of the server, unless --force. Where a running program
-    holds the queue, that program is asked to send, and watched. Reports leave when their period ends, not before.
+    holds the queue, that program is asked to send, and watched. Reports leave when their period ends, not before;
+    `send report` ends it now. Where a format has an endpoint for device reports, `send report` and `send device`
+    send to one of the two, and `send` to both, with a report of the period so far.
 
     The exit code is 0 when nothing is left, 1 when something is (and why is said), 2 when the command is wrong.
 
@@ -53,6 +59,7 @@ def send(timeout: float, force: bool, detached: bool, **names: str | None) -> No
     Examples:
       usagewire send
       usagewire send --service shop --timeout 300
+      usagewire send report --format stone
     """
     choice = Choice(**names)
     if detached:
@@ -62,17 +69,27 @@ def send(timeout: float, force: bool, detached: bool, **names: str | None) -> No
     found = choice.found()
     if not found:
         click.echo(f"nothing to send: no program has left anything in {choice.root} yet")
-    everything = [_deliver(one, until, force) for one in found]
+    sending = [one for one in found if _sends(one, what)]
+    if found and not sending:
+        raise click.UsageError(f"no format here sends {what}s of its own; `usagewire send` sends everything")
+    everything = [_deliver(one, what, until, force) for one in sending]
     if not all(everything):
         click.get_current_context().exit(1)
 
 
-def _deliver(found: Found, until: float, force: bool) -> bool:
+def _sends(found: Found, what: str | None) -> bool:
+    fmt = found.destination.format if found.destination else None
+    return what is None or fmt is None or (fmt.compile is not None if what == REPORT else fmt.event_lane == what)
+
+
+def _deliver(found: Found, what: str | None, until: float, force: bool) -> bool:
     """One destination; whether all that waited has left."""
     destination = found.destination
     if destination is None:
         return _failed(found, found.fault)
-    look = Look(destination)
+    fmt, look = destination.format, Look(destination)
+    lanes = look.lanes if what is None or not fmt.event_lane else ("" if what == REPORT else what,)
+    early = fmt.compile is not None and (what == REPORT or (what is None and fmt.sends_early))
     if not look.decision.on:
         return _failed(found, f"off: {look.decision.detail}; {way_out(look.decision, found.place.service_dir.name)}")
     if destination.settings.faults:
@@ -80,36 +97,44 @@ def _deliver(found: Found, until: float, force: bool) -> bool:
     before = look.totals
     try:
         with closing(_Ticker(found.title)) as ticker:
-            left, elsewhere = _drain(destination, look.owed, until, force, ticker)
+            left, elsewhere = _drain(look, lanes, early, until, force, ticker)
     except StateError as fault:
         return _failed(found, str(fault))
-    return _report(found, before, Look(destination), left, elsewhere)
+    return _report(found, before, Look(destination), lanes, left, elsewhere)
 
 
 def _drain(
-    destination: Destination, owed: Owed, until: float, force: bool, report: Callable[[Progress], None]
+    look: Look, lanes: Collection[str], early: bool, until: float, force: bool, report: Callable[[Progress], None]
 ) -> tuple[int, bool]:
-    """Send what is ``owed``, or have it sent by the process that holds the queue.
+    """Send what is owed, or have it sent by the process that holds the queue; ``early``: a report, too.
 
     Returns how much of it is left, and whether another process holds the queue.
     """
+    destination, owed = look.destination, look.owed(lanes)
+    unmade = look.ledger.period.number if early and look.period is not None else 0
     courier = _courier(destination)
     asked = 0
     while True:
-        progress = courier.drain(force=force, timeout=max(0.0, until - time.monotonic()), report=report)
+        patience = max(0.0, until - time.monotonic())
+        progress = courier.drain(only=lanes, force=force, early=unmade > 0, timeout=patience, report=report)
         look = Look(destination)
-        left, outcome = len(owed & look.owed), look.ledger.outcome
+        if unmade and look.ledger.period.number > unmade:
+            unmade, owed = 0, owed | look.owed(lanes)
+        left = len(owed & look.owed(lanes)) + (unmade > 0)
         if not left or not look.decision.on or time.monotonic() >= until:
             break
         if not progress.held_elsewhere:
             if not progress.done:
                 break  # the endpoint said no
             # done, and yet something is left: a program that is running still writes that file, for a second or two
-        elif not asked:
+        elif not asked or (unmade and time.time_ns() > asked + SECOND):  # what it has just written it cannot take yet
             asked = time.time_ns()
-            destination.ask()
-        elif (outcome.last_error or {}).get("time", 0) > asked or _told_to_wait(outcome):
-            break  # it tried, and the endpoint said no
+            destination.ask(early=unmade > 0)
+        elif not unmade and all(
+            (outcome.last_error or {}).get("time", 0) > asked or _told_to_wait(outcome)
+            for outcome in look.outcomes(lanes).values()
+        ):
+            break  # it tried, and the endpoints said no
         time.sleep(0.2)
     return left, progress.held_elsewhere
 
@@ -161,11 +186,12 @@ def _failed(found: Found, why: str) -> bool:
     return False
 
 
-def _report(found: Found, before: Totals, after: Look, left: int, elsewhere: bool) -> bool:
+def _report(found: Found, before: Totals, after: Look, lanes: Collection[str], left: int, elsewhere: bool) -> bool:
     """Say how it went: what arrived on stdout, what did not on stderr. Whether everything arrived."""
     delivered = after.totals.delivered - before.delivered
     rejected = after.totals.lost["rejected"] - before.lost["rejected"]
-    reason = str((after.ledger.outcome.last_error or {}).get("reason", ""))
+    lane = next(iter(after.outcomes(lanes) or lanes))
+    reason = str((after.ledger.of(lane).last_error or {}).get("reason", ""))
     if delivered or not (left or rejected):
         arrived = good(f"{plural(delivered, 'item')} delivered") if delivered else "nothing waits"
         click.echo(f"{found.title}: {arrived}{' by the running program' if elsewhere and delivered else ''}")
@@ -173,13 +199,15 @@ def _report(found: Found, before: Totals, after: Look, left: int, elsewhere: boo
         kept = f"{reason}; kept in {found.place.rejected}"
         click.echo(f"{found.title}: {plural(rejected, 'item')} {bad('rejected')}: {kept}", err=True)
     if left:
-        click.echo(f"{found.title}: {plural(left, 'item')} {bad('left')}: {_why(after, elsewhere, reason)}", err=True)
+        click.echo(
+            f"{found.title}: {plural(left, 'item')} {bad('left')}: {_why(after, lane, elsewhere, reason)}", err=True
+        )
     return not left and not rejected
 
 
-def _why(look: Look, elsewhere: bool, reason: str) -> str:
+def _why(look: Look, lane: str, elsewhere: bool, reason: str) -> str:
     """What kept the rest from leaving, and the way out."""
-    outcome, now = look.ledger.outcome, time.time_ns()
+    outcome, now = look.ledger.of(lane), time.time_ns()
     holder = look.holder if elsewhere else None
     if not look.decision.on:
         return look.decision.detail
@@ -189,7 +217,7 @@ def _why(look: Look, elsewhere: bool, reason: str) -> str:
         how = "and the running program keeps to that" if elsewhere else "--force tries all the same"
         return f"{reason}; the server asks not to come back before {moment(iso(outcome.retry_at), now)}, {how}"
     if outcome.failures:
-        return f"{reason}; check the endpoint, {look.destination.settings['endpoint']}, then send again"
+        return f"{reason}; check the endpoint, {look.endpoint(lane)}, then send again"
     return "time is up; send again, with a longer --timeout"
 
 
@@ -207,7 +235,7 @@ def _help(destination: Destination) -> None:
     patience = time.monotonic() + PATIENCE
     while time.monotonic() < patience:
         look = Look(destination)
-        if not look.decision.on or look.ledger.outcome.wait(time.time_ns()):
+        if not look.decision.on or all(look.ledger.of(lane).wait(time.time_ns()) for lane in look.lanes):
             return
         if not courier.drain(timeout=LIFETIME - 2 * PATIENCE).held_elsewhere:
             return

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
@@ -16,7 +17,7 @@ from usagewire.cli.choose import Choice, Found, choosing
 from usagewire.cli.consent import way_out
 from usagewire.cli.layout import as_json, body_lines, differing, masked
 from usagewire.cli.look import Look
-from usagewire.cli.words import faint, iso, plural, span, title
+from usagewire.cli.words import bad, faint, iso, plural, span, title
 from usagewire.delivery import open_transport
 from usagewire.delivery.lane import MOST_BYTES, MOST_ITEMS
 from usagewire.pipeline.destination import Destination
@@ -38,6 +39,8 @@ class Preview:
     volatile: frozenset[str]
     due: int | None
     """``None``: next. Otherwise the end of the report period whose beginning this shows."""
+    left_out: Mapping[str, int]
+    """What the format has no place for: ``place: why`` → how many values."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,10 @@ def show(limit: int, full: bool, as_json_: bool, **names: str | None) -> None:
       usagewire show --json | jq '.requests[].body | fromjson'
     """
     choice = Choice(**names)
-    outlooks = [outlook(found, limit, time.time_ns()) for found in choice.found()]
+    _show([outlook(found, limit, time.time_ns()) for found in choice.found()], choice, full, as_json_)
+
+
+def _show(outlooks: Sequence[Outlook], choice: Choice, full: bool, as_json_: bool) -> None:
     if as_json_:
         click.echo(orjson.dumps(document(outlooks), option=orjson.OPT_INDENT_2))
         return
@@ -84,8 +90,31 @@ def show(limit: int, full: bool, as_json_: bool, **names: str | None) -> None:
         _print(one, full)
 
 
-def outlook(found: Found, limit: int, now: int) -> Outlook:
-    """What would leave for ``found``, in at most ``limit`` requests."""
+@click.command("show-device")
+@choosing("service", "format", "destination")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=3, show_default=True, metavar="N", help="Requests per destination."
+)
+@click.option("--full", is_flag=True, help=f"Whole bodies, not their first {LINES} lines.")
+@click.option("--json", "as_json_", is_flag=True, help="Print JSON; bodies are whole and unchanged but for secrets.")
+def show_device(limit: int, full: bool, as_json_: bool, **names: str | None) -> None:
+    """Print the device reports that would leave next.
+
+    They go to an endpoint of their own, one per host, and nothing in them leads to the report.
+
+    \b
+    Example:
+      usagewire show-device --service shop
+    """
+    choice = Choice(**names)
+    found = [one for one in choice.found() if one.destination is None or one.destination.format.event_lane]
+    if not found and choice.found():
+        raise click.UsageError("no format here has device reports; `usagewire show` shows what would leave")
+    _show([outlook(one, limit, time.time_ns(), "device") for one in found], choice, full, as_json_)
+
+
+def outlook(found: Found, limit: int, now: int, lane: str | None = None) -> Outlook:
+    """What would leave for ``found``, in at most ``limit`` requests; ``lane``: for this endpoint of its format's."""
     destination = found.destination
     if destination is None:
         return Outlook(found, (), reason=found.fault)
@@ -97,9 +126,13 @@ def outlook(found: Found, limit: int, now: int) -> Outlook:
         return Outlook(found, (), reason=f"{decision.detail}{kept}; {way_out(decision, service)}")
     if destination.settings.faults:
         return Outlook(found, (), look.backlog.items, f"settings: {'; '.join(destination.settings.faults)}")
-    attempt = look.ledger.outcome.failures + 1
-    previews, beyond = _packed(found, destination, look.items, limit, now, attempt)
-    report, cut = _report(found, destination, look, limit - len(previews), now)
+    previews: list[Preview] = []
+    beyond = 0
+    for name in look.lanes if lane is None else (lane,):
+        items, failures = [Item(entry.data) for entry in look.of(name)], look.ledger.of(name).failures
+        packed, left = _packed(found, destination, items, limit - len(previews), now, failures + 1)
+        previews, beyond = previews + packed, beyond + left
+    report, cut = ([], 0) if lane else _report(found, destination, look, limit - len(previews), now)
     return Outlook(found, [*previews, *report], beyond + cut, "" if previews or report else "nothing waits")
 
 
@@ -120,7 +153,10 @@ def _packed(
     while items and len(previews) < limit:
         request, taken = destination.format.pack(_offered(items), destination.settings, now, attempt)
         wired = replace(request, headers=transport.wire(request).headers)  # the body stays readable
-        previews.append(Preview(found, destination, wired, taken, volatile, due))
+        left_out = Counter[str]()
+        for item in items[:taken]:
+            left_out.update(item.left_out or {})
+        previews.append(Preview(found, destination, wired, taken, volatile, due, left_out))
         items, attempt = items[taken:], 1
     return previews, len(items)
 
@@ -173,6 +209,7 @@ def document(outlooks: Sequence[Outlook]) -> dict[str, Any]:
             **as_json(*masked(preview.request, preview.destination.settings)),
             "items": preview.items,
             "volatile": sorted(preview.volatile),
+            "left_out": dict(preview.left_out),
         }
         for one in outlooks
         for preview in one.previews
@@ -203,6 +240,9 @@ def _print_request(preview: Preview, full: bool) -> None:
     when = "next"
     if preview.due is not None:
         when = f"in {span(preview.due - time.time_ns())}, with what is added until then"
+    for place, count in preview.left_out.items():
+        times = f" ({count:,} times)" if count > 1 else ""
+        click.echo(f"{preview.found.title}: {bad('left out')}: {place}{times}", err=True)
     headers, body = masked(preview.request, preview.destination.settings)
     click.echo(faint(f"\n  would leave {when}: {plural(preview.items, 'item')}"))
     if preview.volatile:

@@ -80,6 +80,7 @@ EMPTY: Mapping[str, Any] = {
     "last_success": None,
     "last_error": None,
     "next_try": None,
+    "lanes": {},
     "totals": None,
 }
 
@@ -117,18 +118,15 @@ def _destination(found: Found) -> dict[str, Any]:
 
 
 def _standing(look: Look) -> dict[str, Any]:
-    backlog, ledger, totals = look.backlog, look.ledger, look.totals
-    outcome, holder = ledger.outcome, look.holder
-    error = outcome.last_error
-    waits = outcome.wait(time.time_ns()) > 0 and backlog.items > 0
+    backlog, totals = look.backlog, look.totals
+    holder = look.holder
     return {
         "consent": _consent(look.decision, look.destination.place.service_dir),
         "holder": None if holder is None else {"pid": holder.pid, "stopped": holder.stopped},
         "queue": {"items": backlog.items, "bytes": backlog.bytes, "oldest": iso(backlog.oldest)},
         "period": _period(look),
-        "last_success": iso(outcome.last_success),
-        "last_error": None if error is None else {"time": iso(error["time"]), "reason": error["reason"]},
-        "next_try": {"time": iso(outcome.retry_at), "by_server": outcome.retry_by_server} if waits else None,
+        **_went(look, ""),
+        "lanes": {lane: {"endpoint": look.endpoint(lane), **_went(look, lane)} for lane in look.lanes if lane},
         "totals": {
             "delivered": totals.delivered,
             "repeated": totals.repeated,
@@ -139,6 +137,18 @@ def _standing(look: Look) -> dict[str, Any]:
                 if count
             },
         },
+    }
+
+
+def _went(look: Look, lane: str) -> dict[str, Any]:
+    """How the last requests to an endpoint went."""
+    outcome = look.ledger.of(lane)
+    error = outcome.last_error
+    waits = outcome.wait(time.time_ns()) > 0 and bool(look.of(lane))
+    return {
+        "last_success": iso(outcome.last_success),
+        "last_error": None if error is None else {"time": iso(error["time"]), "reason": error["reason"]},
+        "next_try": {"time": iso(outcome.retry_at), "by_server": outcome.retry_by_server} if waits else None,
     }
 
 
@@ -223,18 +233,25 @@ def _rows(one: Mapping[str, Any], now: int) -> Iterator[tuple[str, str]]:
         period = one["period"]
         gathered = f"{plural(period['points'], 'point')}, {plural(period['events'], 'event')}"
         yield "next report", f"{gathered}; due {moment(period['due'], now)}"
-    yield "last success", moment(one["last_success"], now) if one["last_success"] else "never"
-    error = one["last_error"]
-    yield "last error", f"{error['reason']}; {moment(error['time'], now)}" if error else "none"
-    if one["next_try"]:
-        asked = " (the server asked for that)" if one["next_try"]["by_server"] else ""
-        yield "next try", f"{moment(one['next_try']['time'], now)}{asked}"
+    yield from _outcome_rows(one, now)
+    for lane, said in one["lanes"].items():
+        yield lane, str(said["endpoint"])
+        yield from _outcome_rows(said, now)
     lost = totals["lost"]
     count = sum(loss["count"] for loss in lost.values())
     repeated = f" ({totals['repeated']:,} of it once more than needed)" if totals["repeated"] else ""
     yield "totals", f"{totals['delivered']:,} delivered{repeated}, {totals['waiting']:,} waiting, {count:,} lost"
     for reason, loss in lost.items():
         yield "", f"{loss['count']:,} {reason}: {loss['remedy']}"
+
+
+def _outcome_rows(one: Mapping[str, Any], now: int) -> Iterator[tuple[str, str]]:
+    yield "last success", moment(one["last_success"], now) if one["last_success"] else "never"
+    error = one["last_error"]
+    yield "last error", f"{error['reason']}; {moment(error['time'], now)}" if error else "none"
+    if one["next_try"]:
+        asked = " (the server asked for that)" if one["next_try"]["by_server"] else ""
+        yield "next try", f"{moment(one['next_try']['time'], now)}{asked}"
 
 
 def _running(one: Mapping[str, Any]) -> str:

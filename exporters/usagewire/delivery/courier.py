@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 
@@ -223,7 +223,8 @@ class Courier:
 
         ``only``: of these lanes, by name. ``force`` and ``early`` as in `step`."""
         until = time.monotonic() + timeout
-        ready = [lane for lane in self._lanes if only is None or lane.name in only]
+        wanted = [lane for lane in self._lanes if only is None or lane.name in only]
+        ready = list(wanted)
         with self._working, self._quiet():
             try:
                 while True:
@@ -231,7 +232,7 @@ class Courier:
                     end = min(until, time.monotonic() + TICK)
                     self.step(hurry=True, force=force, early=early, until=end, lanes=ready)
                     force = early = False
-                    progress = self.progress()
+                    progress = self._progress(wanted)
                     report(progress)
                     seeking = any(lane.suspects for lane in ready)
                     stuck = self.delivered + self.rejected == before and not seeking
@@ -240,15 +241,14 @@ class Courier:
             finally:
                 self._let_go()
 
-    def progress(self) -> Progress:
-        """How things stand. Call it while holding the queue, or after."""
+    def _progress(self, lanes: Sequence[Lane]) -> Progress:
         if not self._queue.held:
             return Progress(self.delivered, self.rejected, 0, held_elsewhere=True)
-        errors = [lane.outcome.last_error or {} for lane in self._lanes if lane.outcome.failures]
+        errors = [lane.outcome.last_error or {} for lane in lanes if lane.outcome.failures]
         return Progress(
             self.delivered,
             self.rejected,
-            self._queue.backlog().items,
+            sum(self._queue.backlog(lane.name).items for lane in lanes),
             last_error=str(errors[0].get("reason", "")) if errors else "",
         )
 

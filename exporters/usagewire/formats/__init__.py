@@ -88,6 +88,8 @@ class Format:
     """A report's item without the part of some channels; ``None``: nothing is left of it."""
     reports_events: bool = True
     """Whether ``compile`` makes something of a period's events, too."""
+    sends_early: bool = False
+    """The document's command to send makes a report of the period so far; elsewhere reports leave when they are due."""
     spelling: str = ""
     """What the document's own commands write before a setting's name, such as ``mgr mgr/telemetry/``; ``usagewire
     config`` takes that, too."""

@@ -84,12 +84,13 @@ def flush(timeout_millis: int = 10_000) -> bool:
     """Drain OpenTelemetry's processors into the queue and wait for delivery; whether nothing waits any more: it
     arrived, was rejected and counted, or there is no consent to send it. Reports leave when their period ends."""
     until = time.monotonic() + timeout_millis / 1000
-    _drain(until)
+    drain(until)
     results = [intake.flush(until) for intake in list(_intakes.values())]  # every one of them, also after a failure
     return all(results)
 
 
-def _drain(until: float) -> None:
+def drain(until: float) -> None:
+    """Have OpenTelemetry's processors hand over what they hold back, before ``until`` (monotonic seconds)."""
     from opentelemetry._logs import get_logger_provider
     from opentelemetry.metrics import get_meter_provider
 
@@ -133,7 +134,7 @@ def _finalize(registered: object) -> None:
 
 
 def _leave_child() -> None:
-    _drain(time.monotonic() + 5)
+    drain(time.monotonic() + 5)
     for intake in list(_intakes.values()):
         intake.close()
 

@@ -102,7 +102,7 @@ class Folding:
         """Write the closed period's report and begin the next period; the number of items."""
         new = self._holder.ledger.copy()
         items, lost = period.compile_closing(new, compile)
-        new.totals.lost += Counter(rejected=lost)
+        new.totals.lost += lost
         if items and new.closing is not None:
             name = f"{new.epoch}-r{new.period.number}-{new.closing.nonce[:12]}"
             content = b"".join(lines.frame(lines.item(item.data)) for item in items)

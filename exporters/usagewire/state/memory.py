@@ -109,7 +109,7 @@ class MemoryQueue:
                 return 0
             period.close(self.ledger, now, origin)
             items, lost = period.compile_closing(self.ledger, compile)
-            self.ledger.totals.lost.update(rejected=lost)
+            self.ledger.totals.lost += lost
             period.turn(self.ledger, self._limits.keep)
             for item in items:
                 self._add(item.data, now, "")

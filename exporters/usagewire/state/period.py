@@ -38,7 +38,7 @@ def close(ledger: Ledger, now: int, origin: Origin) -> None:
     ledger.closing = Closing(secrets.token_hex(16), max(now, ledger.period.start), origins.to_json(origin))
 
 
-def compile_closing(ledger: Ledger, compile: Compile) -> tuple[Sequence[Item], int]:
+def compile_closing(ledger: Ledger, compile: Compile) -> tuple[Sequence[Item], Counter[str]]:
     """The closing period's items, the same whenever asked; and how much was lost: the whole report by a fault of the
     format, or values that a report has no place for."""
     closing, running = ledger.closing, ledger.period
@@ -49,13 +49,13 @@ def compile_closing(ledger: Ledger, compile: Compile) -> tuple[Sequence[Item], i
     except Exception:
         # Trying for ever would keep every later period from closing.
         _log.warning("usagewire: period %d could not be compiled and is lost", period.number, exc_info=True)
-        return (), 1
+        return (), Counter(rejected=1)
     left_out = Counter[str]()
     for item in items:
         left_out.update(item.left_out or {})
     if left_out:
         _log.info("usagewire: period %d: left out of the report: %s", period.number, "; ".join(left_out))
-    return items, left_out.total()
+    return items, Counter(unfit=left_out.total())
 
 
 def view(running: Running, end: int, nonce: str) -> Period:

@@ -173,6 +173,7 @@ FORMAT = Format(
     pack=pack,
     judge=judge,
     interval=DAY,
+    sends_early=True,
     spelling="mgr mgr/telemetry/",
     hashed=frozenset({"usage.crash.entity", "usage.device.id", "usage.device.host"}),
     default_on=False,
