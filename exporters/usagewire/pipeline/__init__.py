@@ -15,6 +15,7 @@ from typing import Any
 from usagewire import formats
 from usagewire.pipeline.document import read_document
 from usagewire.pipeline.intake import Intake
+from usagewire.pipeline.said import said_no
 
 __all__ = ["attach", "configure", "detach", "disable", "flush"]
 
@@ -106,6 +107,11 @@ def drain(until: float) -> None:
 def disable() -> None:
     """The program says no, for good: from now on nothing is taken, kept or sent by this process."""
     _configure({"silenced": "usagewire.disable()"})
+
+
+def silenced() -> str:
+    """What in this program said no, for pipelines that are not ours; empty: nothing did."""
+    return said_no(_configured)
 
 
 def _configure(said: Mapping[str, Any]) -> None:

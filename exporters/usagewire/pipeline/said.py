@@ -54,11 +54,7 @@ class Said:
 
     def service_of(self, resource: Mapping[str, Any]) -> str:
         """The service's name; programs that never gave one are told apart by their main file."""
-        name = self.service or str(resource.get("service.name") or "unknown_service")
-        if not name.startswith("unknown_service"):
-            return name
-        main = getattr(sys.modules.get("__main__"), "__file__", None) or (self.argv[:1] or [""])[0]
-        return f"unknown_service-{hashlib.sha256(str(Path(main).absolute()).encode()).hexdigest()[:8]}"
+        return service_name(self.service, resource, self.argv)
 
 
 def read(
@@ -91,13 +87,13 @@ def read(
         keywords=keywords,
         environ=environ,
         argv=argv,
-        service=str(configured.get("service") or keywords.get("service") or _named(environ)),
+        service=str(configured.get("service") or keywords.get("service") or named(environ)),
         gate=gate,
         product=product,
         facts=facts,
         settings=settings,
         faults=(*faults, *settings.faults),
-        silenced=str(configured.get("silenced") or ("telemetry.enable" if configured.get("enable") is False else "")),
+        silenced=said_no(configured),
     )
 
 
@@ -113,7 +109,21 @@ def _resolve(
     return resolve(fmt, own, environ, stored=stored, plan=facts, plan_variables=product.variables)
 
 
-def _named(environ: Mapping[str, str]) -> str:
+def said_no(configured: Mapping[str, Any]) -> str:
+    """What in `usagewire.configure` or `usagewire.disable` said no; empty: nothing did."""
+    return str(configured.get("silenced") or ("telemetry.enable" if configured.get("enable") is False else ""))
+
+
+def service_name(said: str, resource: Mapping[str, Any], argv: list[str]) -> str:
+    """``said``, else the resource's; programs that never gave one are told apart by their main file."""
+    name = said or str(resource.get("service.name") or "unknown_service")
+    if not name.startswith("unknown_service"):
+        return name
+    main = getattr(sys.modules.get("__main__"), "__file__", None) or (argv[:1] or [""])[0]
+    return f"unknown_service-{hashlib.sha256(str(Path(main).absolute()).encode()).hexdigest()[:8]}"
+
+
+def named(environ: Mapping[str, str]) -> str:
     """The service's name as far as the environment tells it."""
     if environ.get("OTEL_SERVICE_NAME", "").strip():
         return environ["OTEL_SERVICE_NAME"].strip()
