@@ -76,8 +76,8 @@ def test_takes_a_batch_and_remembers_its_events_in_order() -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"anonymousId": None}, "batch[0]: anonymousId: None, not a non-empty string"),
-        ({"userId": None}, "batch[0]: userId: None, not a non-empty string"),
+        ({"anonymousId": None}, "batch[0]: anonymousId: missing, and no userId either"),
+        ({"userId": ""}, "batch[0]: userId: '', not a non-empty string"),
         ({"event": ""}, "batch[0]: event: '', not a non-empty string"),
         ({"type": "page"}, "batch[0]: type: 'page', not 'track'"),
         ({"timestamp": "yesterday"}, "batch[0]: timestamp: 'yesterday', not an ISO 8601 time"),

@@ -70,6 +70,8 @@ def _track(value: Any, required: Sequence[str]) -> list[str]:
     faults = [f"{name}: missing" for name in required if name not in event]
     if event.get("type", "track") != "track":
         faults.append(f"type: {event['type']!r}, not 'track'")
+    # Segment's own clients send null for the id that they do not have
+    event = {name: said for name, said in event.items() if said is not None or name not in ("anonymousId", "userId")}
     if "anonymousId" not in event and "userId" not in event:
         faults.append("anonymousId: missing, and no userId either")
     faults += [
