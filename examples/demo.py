@@ -14,16 +14,19 @@ import sys
 import tempfile
 import threading
 import time
+import webbrowser
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import groupby
 from pathlib import Path
 
 from usagewire.inspector.describe import describe
 from usagewire.inspector.grpc_receiver import GrpcReceiver
+from usagewire.inspector.journal import Journal
 from usagewire.inspector.receiver import Receiver
 from usagewire.inspector.routes import Received
+from usagewire.inspector.serve import Inspector
 
 FERRY = Path(__file__).with_name("ferry.py")
 INSTRUMENT = Path(sys.executable).with_name("opentelemetry-instrument")
@@ -47,9 +50,17 @@ def main() -> None:
     """Run the whole way once."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=24, metavar="N", help="files to carry (default: %(default)s)")
-    files = parser.parse_args().files
+    at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    parser.add_argument("--page", action="store_true", default=at_terminal, help="show it on a page, too, till Enter")
+    options = parser.parse_args()
+    files, journal = options.files, Journal()
     folder = tempfile.TemporaryDirectory(prefix="usagewire-demo-", ignore_cleanup_errors=True)
-    with folder as state, Receiver() as events, GrpcReceiver() as reports:
+    with (
+        folder as state,
+        Receiver(watch=journal.take) as events,
+        GrpcReceiver(watch=journal.take) as reports,
+        page(state, journal, events, reports) if options.page else nullcontext(),
+    ):
         home = {"USAGEWIRE_STATE_DIR": state}
         moved, plain_lines = run_ferry(files, events.url, reports.url, home)
         expected = expect(files, moved)
@@ -73,9 +84,11 @@ def main() -> None:
         usagewire("status", home)
         title("What ferry did, and what arrived")
         faults = compare(expected, events, reports, plain_lines)
-    if faults:
-        sys.exit("\n".join(["", "demo failed:", *faults]))
-    print(f"\nAll of it arrived, once, and nothing else: {plain_lines} plain log lines that name files stayed here.")
+        if faults:
+            sys.exit("\n".join(["", "demo failed:", *faults]))
+        print(
+            f"\nAll of it arrived, once, and nothing else: {plain_lines} plain log lines that name files stayed here."
+        )
 
 
 def run_ferry(files: int, events: str, reports: str, home: Mapping[str, str]) -> tuple[int, int]:
@@ -194,6 +207,23 @@ def compare(expected: Counter[str], events: Receiver, reports: GrpcReceiver, pla
     if any(b"shelf-" in received.body for received in [*events.requests, *reports.requests]):
         faults.append("a file's name left the program")
     return faults
+
+
+# -- the page -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def page(state: str, journal: Journal, events: Receiver, reports: GrpcReceiver) -> Iterator[None]:
+    """What `usagewire inspect` shows, from before anything happens until somebody has seen enough."""
+    os.environ["USAGEWIRE_STATE_DIR"] = state
+    with Inspector(journal, (events, reports), {"HTTP": events.url, "gRPC": reports.url}) as inspector:
+        title("Watch it arrive, on a page of this machine")
+        print(inspector.url, flush=True)
+        if sys.platform == "darwin" or {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+            webbrowser.open(inspector.url)  # elsewhere it might be a browser that takes over the terminal
+        yield
+        print("\nThe page stays until you press Enter.", flush=True)
+        sys.stdin.readline()
 
 
 # -- the screen ---------------------------------------------------------------------------------------------------

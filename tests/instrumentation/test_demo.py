@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from tests.support.console import INSTRUMENT, clean
 from usagewire.inspector.receiver import Receiver
@@ -37,6 +40,29 @@ def test_demo_shows_that_everything_arrived(tmp_path: Path) -> None:
     assert "  file sizes, total                             8          8\n" in done.stdout
     assert "All of it arrived, once, and nothing else" in done.stdout
     assert [] == list(tmp_path.iterdir())
+
+
+def test_demo_is_watched_on_a_page() -> None:
+    """At a terminal it opens a page first, which has received everything when all is said, and stays until Enter."""
+    command = [sys.executable, "-u", str(EXAMPLES / "demo.py"), "--files", "2", "--page"]
+    environ = {name: value for name, value in clean().items() if not name.endswith("DISPLAY")}
+    with subprocess.Popen(
+        command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as demo:
+        assert demo.stdin is not None
+        assert demo.stdout is not None
+        said = "".join(takewhile(lambda line: line != "The page stays until you press Enter.\n", demo.stdout))
+        url = re.search(r"http://127\.0\.0\.1:\d+/\?token=\S+", said)
+        assert url is not None, said
+        with requests.Session() as session:
+            assert session.get(url[0], timeout=60).ok
+            arrived = session.get(url[0].replace("/?token", "/received/export.json?token"), timeout=60).json()
+        demo.stdin.write("\n")
+        demo.stdin.close()
+
+        assert 0 == demo.wait(60)
+    assert {"segment", "jetstream", "jina", "tts"} <= {request["format"] for request in arrived["requests"]}
+    assert [] == [request["complaints"] for request in arrived["requests"] if request["complaints"]]
 
 
 def carried(tmp_path: Path, *arguments: str, **variables: str) -> list[dict[str, Any]]:
