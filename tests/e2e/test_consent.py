@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+
 import pytest
 
 from tests.support.programs import EMIT, Program, names
@@ -78,8 +81,6 @@ def test_off_while_running_stops_at_once_and_unlinks_what_waits(program: Program
     get_logger_provider().force_flush()
     """
     )
-    import subprocess
-
     with program.start(source, environ=program.environ(), stdin=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert "ready\n" == process.stdout.readline()
@@ -94,6 +95,81 @@ def test_off_while_running_stops_at_once_and_unlinks_what_waits(program: Program
     assert (0, "", "") == (process.returncode, out, err)
     later = [path for path in (program.state / "shop").rglob("*") if path.is_file() and holds_data(path.read_bytes())]
     assert [] == later
+
+
+CRASHES = """
+    import sys, threading, time
+    import usagewire
+    from usagewire_instrumentation import CrashReporter, StateReporter
+    crashes = CrashReporter("osd.1", version="1").install()
+    states = StateReporter()
+    states.register("balancer", lambda: {"active": True, "mode": "upmap"})
+    def first(): raise ValueError
+    def second(): raise ValueError
+    def fail(target):
+        thread = threading.Thread(target=target)
+        thread.start()
+        thread.join()
+    for line in sys.stdin:
+        for word in line.split():
+            fail(globals()[word])
+        states.report()
+        usagewire.flush(1)
+        time.sleep(1.2)
+        print(usagewire.flush(20_000), flush=True)
+"""
+
+
+def test_a_channel_is_switched_while_the_program_runs(program: Program, receiver: Receiver) -> None:
+    """A crash is listed again and again, until another shell says `off --channel crash`; the next report is without,
+    and after an on the crashes from then on are listed, those from before never."""
+    program.settings = {
+        "OTEL_LOGS_EXPORTER": "stone",
+        "OTEL_EXPORTER_STONE_ENDPOINT": receiver.url,
+        "OTEL_EXPORTER_STONE_INTERVAL": "1000",
+    }
+    assert 0 == program.usagewire("on", "--service", "shop", "--license", "sharing-1-0").returncode
+
+    def listed(process: subprocess.Popen[str], crash: str = "") -> list[list[str] | None]:
+        """The crashes in each report since the program was told to go on, until one lists ``crash``."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        before = len(receiver.requests)
+
+        def found() -> list[list[str] | None]:
+            bodies = [json.loads(request.body) for request in receiver.requests[before:]]
+            return [
+                [crash["backtrace"][-1].split(":")[1] for crash in body.get("crashes", [])]
+                if "crash" in body["channels"]
+                else None
+                for body in bodies
+            ]
+
+        process.stdin.write(f"{crash}\n")
+        process.stdin.flush()
+        assert "True\n" == process.stdout.readline()
+        assert receiver.wait_for(lambda: any(not crash or crash in (one or [crash]) for one in found()), timeout=30)
+        return found()
+
+    with program.start(CRASHES, environ=program.environ(), stdin=subprocess.PIPE) as process:
+        try:
+            first = listed(process, "first")
+            off = program.usagewire("off", "--channel", "crash")
+            without = listed(process, "second")
+            on = program.usagewire("on", "--channel", "crash")
+            after = listed(process)
+            later = listed(process, "second")
+            process.communicate("", timeout=60)
+        finally:
+            process.kill()
+
+    assert (0, 0) == (off.returncode, on.returncode), off.stderr + on.stderr
+    assert "deleted: 1 item of it" in off.stdout
+    assert ["first"] == first[-1]
+    assert {None} == set(without)
+    assert [[]] * len(after) == after
+    assert ["second"] == later[-1]
+    assert [] == receiver.complaints()
 
 
 def holds_data(content: bytes) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.support.state import HOUR, ORIGIN, SECOND, report
-from usagewire.signals import Point, Stance
+from usagewire.signals import Item, Point, Stance
 from usagewire.state import lines
 from usagewire.state.consumer import Limits
 from usagewire.state.memory import MemoryQueue
@@ -127,3 +127,33 @@ def test_child_begins_empty() -> None:
     queue.close()
     queue.release()
     assert not queue.held
+
+
+def test_a_channel_that_is_taken_back_goes_alone() -> None:
+    """Its items, its signals and its part of reports, counted; nothing more is taken of it, and an on begins anew."""
+    desk = Desk()
+    desk.limits = replace(
+        desk.limits,
+        channels={"usage.a": "a", "usage.b": "b"},
+        without=lambda data, channels: data.replace(b"a", b"") if channels == {"a"} else None,
+    )
+    queue = desk.queue()
+    for name in ("a", "b"):
+        assert "kept" == queue.put(f"{name}.signals", [lines.point(Point(f"usage.{name}", "sum", desk.now, value=1))])
+        assert "kept" == queue.put(name, items(f"item {name}"))
+    assert 1 == queue.compile_due(ORIGIN, lambda period, origin, now: [Item(b'"a and b"')], force=True)
+    assert "kept" == queue.put("a.signals", [lines.point(Point("usage.a", "sum", desk.now, value=1))])
+
+    desk.stance = Stance(True, "a1", channels={"a": Stance(False, "a1_1")})
+    assert not queue.ledger.under(desk.stance)
+    queue.refresh()
+
+    assert queue.ledger.under(desk.stance)
+    assert [b'"item b"', b'" nd b"'] == waiting(queue)
+    assert len(b"".join(waiting(queue))) == queue.backlog().bytes
+    assert not queue.ledger.period.gathered
+    assert 2 == queue.ledger.totals.lost["consent"]
+    assert ("off", "kept") == (queue.put("a", items("late")), queue.put("b", items("late")))
+    desk.stance = Stance(True, "a1", channels={"a": Stance(True, "a1_2")})
+    assert "kept" == queue.put("a", items("anew"))
+    assert [b'"item b"', b'"late"', b'"anew"'] == waiting(queue)[:1] + waiting(queue)[-2:]

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from usagewire import formats
 from usagewire.config import resolve
-from usagewire.pipeline.destination import Destination
+from usagewire.pipeline.destination import Destination, recall
 from usagewire.signals import Event, Point
 from usagewire.state import identity, lines, origin
+from usagewire.state.consumer import Consumer
 from usagewire.state.paths import Place, prepare
 from usagewire.state.segments import Writer
 
@@ -46,6 +47,37 @@ class Left:
         if writer is None:
             used.close()
         return used
+
+    def keep(self, *signals: Event | Point, writer: Writer | None = None) -> None:
+        """Keep signals as the program does, each in its channel's folder; without a ``writer``, as a process that then
+        ends."""
+        used, encode = writer or self.writer(), self.destination.format.encode
+        for signal in signals:
+            channel = self.destination.channel_of[signal.name]
+            if isinstance(signal, Point):
+                assert "kept" == used.put(f"{channel}.signals", [lines.point(signal)])
+                continue
+            item = encode(signal, self.destination.origin, self.destination.settings) if encode else None
+            folder, line = (channel, lines.item(item.data)) if item else (f"{channel}.signals", lines.event(signal))
+            assert "kept" == used.put(folder, [line])
+        if writer is None:
+            used.close()
+
+    def consume(self, ticks: int = 1, *, report: bool = False) -> None:
+        """What a courier does with the queue but for sending; ``report``: the period ends now."""
+        current = recall(self.place, {})
+        consumer = Consumer(self.place, current.consent({}).stance, current.limits())
+        assert consumer.acquire()
+        for _ in range(ticks):
+            consumer.refresh()
+        compile = current.format.compile
+        if report and compile is not None:
+            settings = current.settings
+            made = consumer.compile_due(
+                current.origin, lambda period, origin, now: compile(period, origin, settings, now), force=True
+            )
+            assert 1 == made
+        consumer.release()
 
     def measure(self, *points: Point) -> None:
         """Keep data points of a process that then ends."""

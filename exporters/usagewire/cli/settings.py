@@ -10,7 +10,8 @@ from typing import Any, cast
 import click
 import orjson
 
-from usagewire.cli.choose import Choice, choosing
+from usagewire.cli.channels import switch
+from usagewire.cli.choose import Choice, choosing, find
 from usagewire.config import MASK, parse, rows, variables
 from usagewire.pipeline.destination import Destination, recall
 from usagewire.signals import Setting
@@ -83,10 +84,11 @@ def set_(words: tuple[str, ...], **names: str | None) -> None:
         value = sys.stdin.readline().rstrip("\r\n")
     channel = _channel(destination, name)
     if channel:
-        name, value = "channels", _switched(destination, channel, value)
+        _switch(destination, channel, value)
+        return
     row = _find(destination, name)
     shown = MASK if row.secret else repr(value)
-    if not value.strip() and not channel:
+    if not value.strip():
         raise click.UsageError(f"{row.name}={shown}: empty; `usagewire config unset {row.name}` removes a stored value")
     try:
         parsed = parse(row, _millis(row, value) if _in_hours(row, name) else value)
@@ -103,7 +105,11 @@ def unset(words: tuple[str, ...], **names: str | None) -> None:
     """Remove the stored value of the setting NAME; the program's own, or the default, counts again."""
     destination = Choice(**names).one()
     (name,) = _spoken(destination, words, "NAME")
-    row = _find(destination, "channels" if _channel(destination, name) else name)
+    if _channel(destination, name):
+        raise click.UsageError(
+            f"{name} is consent, and no setting; `usagewire config set {name} true` or `false` decides"
+        )
+    row = _find(destination, name)
     stored = _stored(destination)
     if stored.pop(row.name, None) is None:
         raise click.ClickException(f"{row.name} is not stored; its value comes from {_source(destination, row)}")
@@ -146,12 +152,14 @@ def _channel(destination: Destination, name: str) -> str:
     return channel if channel in known and name.lower() != channel else ""
 
 
-def _switched(destination: Destination, channel: str, value: str) -> str:
-    """The channels with this one on or off."""
+def _switch(destination: Destination, channel: str, value: str) -> None:
+    """As ``usagewire on --channel`` or ``off --channel``, which a running program follows at once."""
     if value.lower() not in ("true", "false"):
         raise click.UsageError(f"channel_{channel}={value!r}: not true or false")
-    on = {*destination.settings["channels"], channel} - ({channel} if value.lower() == "false" else set[str]())
-    return ",".join(one for one in _find(destination, "channels").choices if one in on)
+    place = destination.place
+    choice = Choice(place.service_dir.name, destination.format.name, place.name)
+    said = f"usagewire config set channel_{channel} {value.lower()} (uid {os.geteuid()})"
+    switch(choice, place.service_dir, find(place.service_dir), [channel], said, on=value.lower() == "true")
 
 
 def _in_hours(row: Setting, name: str) -> bool:
