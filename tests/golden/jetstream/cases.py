@@ -89,7 +89,7 @@ CASES = {
             transfers("lost", 1),
             transfers("queued", 2.0),
         ],
-        settings={**JSON, "data_sets": {"costarring": ["usage.mine"], "liquid": ["usage.mine"]}},
+        settings=JSON,
     ),
     # everything, as it goes over the wire by default
     "grpc": Case(points=ALL, settings={"endpoint": "https://telemetry.example", "license": "ABCD-EFGH", "revision": 1}),
