@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from usagewire.errors import StateError
+from usagewire.pipeline import destinations
 from usagewire.pipeline.destination import Destination, recall
 from usagewire.state.paths import Place, locate, safe_name, services, state_root
 
@@ -72,7 +73,7 @@ class Choice:
 
     def services(self) -> list[Path]:
         """Folders of the services that are meant. A service that is named and not there is a usage error."""
-        known = services(self.root)
+        known = sorted({*services(self.root), *(one.place.service_dir.name for one in destinations())})
         if self.service is None:
             return [self.root / name for name in known]
         name = safe_name(self.service)
@@ -131,7 +132,10 @@ def find(service_dir: Path) -> list[Found]:
                 found.append(Found(place, recall(place, os.environ)))
             except StateError as fault:
                 found.append(Found(place, None, str(fault)))
-    return found
+    # of the program that we are mounted in, if we are
+    there = {one.place.folder for one in found}
+    here = [one for one in destinations() if one.place.service_dir == service_dir and one.place.folder not in there]
+    return [*found, *(Found(one.place, one) for one in here)]
 
 
 def places(service_dir: Path) -> list[Place]:

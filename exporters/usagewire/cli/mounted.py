@@ -13,7 +13,7 @@ from usagewire.cli.app import CONTEXT, Commands, prepare
 from usagewire.cli.choose import choosing
 from usagewire.cli.send import REPORT
 from usagewire.cli.words import bad
-from usagewire.pipeline import drain
+from usagewire.pipeline import record
 
 Recorder = Callable[[], object]
 PATIENCE = 10.0
@@ -50,7 +50,7 @@ class Mounted(Commands):
                     recorder()
                 except Exception as fault:  # the product's: it costs this one answer
                     click.echo(f"{bad('not recorded')}: {type(fault).__name__}: {fault}", err=True)
-        drain(time.monotonic() + PATIENCE)
+        record(time.monotonic() + PATIENCE)
 
 
 def mount(service: str | None, format: str | None, report: Recorder | None, devices: Recorder | None) -> click.Group:

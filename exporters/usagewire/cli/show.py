@@ -15,7 +15,7 @@ import orjson
 
 from usagewire.cli.choose import Choice, Found, choosing
 from usagewire.cli.consent import way_out
-from usagewire.cli.layout import as_json, body_lines, differing, masked
+from usagewire.cli.layout import as_json, body_lines, differing, indented, masked
 from usagewire.cli.look import Look
 from usagewire.cli.words import bad, faint, iso, plural, span, title
 from usagewire.delivery import open_transport
@@ -52,6 +52,8 @@ class Outlook:
     beyond: int = 0
     """Items that wait behind the requests shown."""
     reason: str = ""
+    blank: str = ""
+    """While there is no consent: what a report says before anything is recorded, as JSON."""
 
 
 @click.command()
@@ -123,7 +125,10 @@ def outlook(found: Found, limit: int, now: int, lane: str | None = None) -> Outl
     if not decision.on:
         kept = f" ({plural(look.backlog.items, 'item')} kept until that changes)" if look.backlog.items else ""
         service = found.place.service_dir.name
-        return Outlook(found, (), reason=f"{decision.detail}{kept}; {way_out(decision, service)}")
+        blank = destination.format.blank
+        nothing = blank(destination.origin, destination.settings, now) if blank and not lane else b""
+        reason = f"{decision.detail}{kept}; {way_out(decision, service)}"
+        return Outlook(found, (), reason=reason, blank=destination.settings.mask(nothing).decode())
     if destination.settings.faults:
         return Outlook(found, (), look.backlog.items, f"settings: {'; '.join(destination.settings.faults)}")
     previews: list[Preview] = []
@@ -219,7 +224,12 @@ def document(outlooks: Sequence[Outlook]) -> dict[str, Any]:
         "volatile": sorted({name for one in outlooks for preview in one.previews for name in preview.volatile}),
         "beyond": sum(one.beyond for one in outlooks),
         "nothing": [
-            {"service": one.found.place.service_dir.name, "destination": one.found.place.name, "reason": one.reason}
+            {
+                "service": one.found.place.service_dir.name,
+                "destination": one.found.place.name,
+                "reason": one.reason,
+                "blank": one.blank or None,
+            }
             for one in outlooks
             if one.reason
         ],
@@ -230,6 +240,10 @@ def _print(one: Outlook, full: bool) -> None:
     click.echo(title(one.found.title))
     if one.reason:
         click.echo(f"  nothing would leave: {one.reason}")
+    if one.blank:
+        click.echo(faint("\n  a report would begin with\n"))
+        for line in indented(one.blank):
+            click.echo(f"  {line}")
     for preview in one.previews:
         _print_request(preview, full)
     if one.beyond:

@@ -75,6 +75,9 @@ class Format:
     one that would make a report wrong."""
     compile: Callable[[Period, Origin, Settings, int], tuple[Item, ...]] | None = None
     """Report-shaped side: ``(period, origin, settings, now)``. ``None``: this format carries no reports."""
+    blank: Callable[[Origin, Settings, int], bytes] | None = None
+    """``(origin, settings, now)`` → a report in which nothing was recorded, as JSON that says so: what ``show`` shows
+    while there is no consent to record anything."""
     keep: Callable[[Sequence[Event], int | None], tuple[Sequence[Event], int]] | None = None
     """``(events, ended)`` → those that still count, oldest first, and how many of the others are a loss. While the
     period runs (``ended`` is ``None``) it is asked when there are too many; when it has ended, at that time, for what

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from usagewire import formats
+from usagewire.pipeline.destination import Destination
 from usagewire.pipeline.document import read_document
 from usagewire.pipeline.intake import Intake
 from usagewire.pipeline.said import said_no
@@ -102,6 +103,20 @@ def drain(until: float) -> None:
                 force_flush(max(1, int((until - time.monotonic()) * 1000)))
             except Exception:
                 _log.info("usagewire: %r could not be drained", provider, exc_info=True)
+
+
+def record(until: float) -> None:
+    """Drain OpenTelemetry's processors into the queue, where any process can take it at once: for who is about to look
+    or to send."""
+    drain(until)
+    for intake in list(_intakes.values()):
+        intake.seal()
+
+
+def destinations() -> list[Destination]:
+    """Where this program's telemetry goes, also where it has left nothing yet. Creates nothing."""
+    found = (intake.destination() for intake in list(_intakes.values()))
+    return [destination for destination in found if destination is not None]
 
 
 def disable() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from usagewire.delivery.detached import CHILD
 from usagewire.formats import Format
 from usagewire.pipeline import opening
+from usagewire.pipeline.destination import Destination
 from usagewire.pipeline.pipeline import Pipeline
 from usagewire.pipeline.said import OURS, Said, read
 from usagewire.signals import Event, Point
@@ -124,6 +125,19 @@ class Intake:
         except Exception:
             _log.info("usagewire: %s could not be flushed", self.name, exc_info=True)
             return False
+
+    def seal(self) -> None:
+        """What is kept so far may be taken by any process, at once."""
+        pipeline = self._pipeline
+        if pipeline is not None:
+            pipeline.seal()
+
+    def destination(self) -> Destination | None:
+        """Where it goes, opened or not; ``None`` where the settings are wrong, or the service is not known yet."""
+        said, pipeline = self._said, self._pipeline
+        if pipeline is not None or said is None or not said.service:
+            return pipeline.destination if pipeline is not None else None
+        return opening.unopened(said, self._place(said.service), self._session)
 
     def use(self, user: object) -> None:
         """Another exporter works through this intake."""

@@ -7,6 +7,7 @@ import secrets
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from usagewire.errors import StateError
@@ -63,6 +64,15 @@ def in_memory(said: Said, wanted: Place, consent: Consent, session: Session, res
     destination = Destination(wanted, said.format, said.settings, origin, said.product)
     queue = MemoryQueue(consent.stance, destination.limits())
     return Pipeline(destination, consent, said.gate, identity.salt, Redactor.here(), queue, queue)
+
+
+def unopened(said: Said, wanted: Place, session: Session) -> Destination:
+    """The destination as it would be on disk; where nothing is there, with an identity that nobody will see again."""
+    identity = identities.fresh()
+    with suppress(StateError):
+        identity = identities.peek(wanted.service_dir) or identity
+    origin = _origin(said, wanted, identity, session, {})
+    return Destination(wanted, said.format, said.resolve(_stored(wanted)), origin, said.product)
 
 
 def _origin(

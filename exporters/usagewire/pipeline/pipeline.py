@@ -241,6 +241,10 @@ class Pipeline:
                 self.courier.wake()
         return outcome != "full"
 
+    def seal(self) -> None:
+        """What is kept so far may be taken by any process, at once."""
+        self._keeper.close()
+
     # -- the end, and the fork ----------------------------------------------------------------------------------
 
     def flush(self, until: float) -> bool:

@@ -166,6 +166,7 @@ FORMAT = Format(
     encode=encode,
     admit=admit,
     compile=report.compile,
+    blank=report.blank,
     keep=keep,
     channels={**EVENTS, report.ENTITIES: "basic", report.CAPACITY: "basic"},
     without=report.without,

@@ -56,17 +56,29 @@ def compile(period: Period, origin: Origin, settings: Settings, now: int) -> tup
         content |= _crashes(period, origin, settings["product"], left_out)
     if not content:
         return ()
+    return (Item(orjson.dumps({**_header(origin, settings, period.end), **content}), left_out),)
+
+
+def blank(origin: Origin, settings: Settings, now: int) -> bytes:
+    """The header, and for every section of the channels that are on: that it is not recorded."""
+    names: list[str] = list(sections(settings["product"])) if "basic" in active(settings) else []
+    names += ["crashes"] if "crash" in active(settings) else []
+    return orjson.dumps({**_header(origin, settings, now), **dict.fromkeys(names, "not recorded while off")})
+
+
+def _header(origin: Origin, settings: Settings, end: int) -> dict[str, Any]:
+    channels = active(settings)
     ident = {name: settings[name] for name in IDENT} if "ident" in channels else {}
-    header = {
+    return {
         "leaderboard": settings["leaderboard"] == "true",
         "report_version": 1,
-        "report_timestamp": iso(period.end),
+        "report_timestamp": iso(end),
         "report_id": origin.installation,
         "channels": channels,
         "channels_available": AVAILABLE,
         "license": LICENSE,
+        **ident,
     }
-    return (Item(orjson.dumps({**header, **ident, **content}), left_out),)
 
 
 def without(data: bytes, channels: Collection[str]) -> bytes | None:
