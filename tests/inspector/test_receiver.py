@@ -234,6 +234,25 @@ def test_refuses_bodies_without_bounds_or_sense(body: bytes, headers: dict[str, 
         assert [] == receiver.events()
 
 
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("null", 403),
+        ("https://evil.example", 403),
+        ("http://127.0.0.1.evil.example", 403),
+        ("http://[::1", 403),
+        ("http://localhost:8080", 200),
+    ],
+)
+def test_pages_of_other_sites_may_not_send(origin: str, status: int) -> None:
+    """What a browser sends for a page that is not this machine's is refused, and never counted."""
+    with Receiver() as receiver:
+        found, _, _ = post(receiver.url, batch(EVENT), headers={"Origin": origin})
+
+        assert status == found
+        assert (status == 200) == bool(receiver.events())
+
+
 def test_a_body_that_breaks_off_is_not_accepted() -> None:
     """A sender that dies in the middle has delivered nothing."""
     with Receiver() as receiver:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import webbrowser
-from contextlib import ExitStack
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -60,14 +61,27 @@ def inspect(port: int, receiver_port: int, host: str, plan: Path | None, open_: 
         click.echo(f"{bad('listening beyond this machine')}: {warning}", err=True)
     journal = Journal()
     with ExitStack() as stack:
-        events = stack.enter_context(Receiver(host, receiver_port, watch=journal.take, remember=False))
-        beside = receiver_port + 1 if receiver_port else 0
-        reports = stack.enter_context(GrpcReceiver(beside, watch=journal.take, remember=False, host=host))
+        with _asking("--receiver-port", receiver_port):
+            events = stack.enter_context(Receiver(host, receiver_port, watch=journal.take, remember=False))
+            beside = receiver_port + 1 if receiver_port else 0
+            reports = stack.enter_context(GrpcReceiver(beside, watch=journal.take, remember=False, host=host))
         addresses = {"HTTP": events.url, "gRPC": reports.url}
-        inspector = Inspector(journal, (events, reports), addresses, known, host, port)
+        with _asking("--port", port):
+            inspector = Inspector(journal, (events, reports), addresses, known, host, port)
         click.echo(f"page      {inspector.url}")
         for name, url in addresses.items():
             click.echo(f"{name:<9} {url}")
         if open_:
             webbrowser.open(inspector.url)
-        inspector.run()
+        with suppress(KeyboardInterrupt):
+            inspector.run()
+
+
+@contextmanager
+def _asking(option: str, port: int) -> Generator[None, None, None]:
+    """Say which port could not be had."""
+    try:
+        yield
+    except (OSError, RuntimeError) as fault:  # RuntimeError: gRPC's
+        why = fault.strerror if isinstance(fault, OSError) else fault
+        raise click.ClickException(f"{option} {port}: {why}; leave it out to take any free one") from fault

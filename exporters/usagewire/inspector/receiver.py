@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import socket
 import ssl
 import sys
@@ -129,6 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
         complaints: tuple[str, ...] = ()
         answer = Answer()
         try:
+            _check_origin(self.headers.get("Origin"))
             raw = self._read()
             body = _decoded(raw, self.headers.get("Content-Encoding", ""))
         except _Refused as fault:
@@ -192,6 +194,15 @@ class _Refused(Exception):
     def __init__(self, status: int, complaint: str) -> None:
         self.status = status
         super().__init__(complaint)
+
+
+_LOCAL = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
+
+
+def _check_origin(origin: str | None) -> None:
+    """Programs send none; a browser does, and its user's is not the page that made it send."""
+    if origin is not None and not _LOCAL.fullmatch(origin):
+        raise _Refused(403, f"Origin: {origin!r}: pages of other sites may not send here")
 
 
 def _number(text: str, base: int, name: str) -> int:
