@@ -5,9 +5,11 @@ Every test ends by comparing the state's accounts with what the test itself put 
 
 from __future__ import annotations
 
+import gzip
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime, timedelta, timezone
 from email.utils import formatdate
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -119,22 +121,79 @@ def test_a_final_no_is_kept_and_counted(tmp_path: Path, status: int) -> None:
     assert {"delivered": 0, "waiting": 0, "rejected": 3} == account(tmp_path)
 
 
+BOMB = gzip.compress(b"[" + b"0," * (8 << 20) + b"0]", 9)
+"""16 KiB that unpack to 16 MiB."""
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"HTTP/1.0 200 OK\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(BOMB) + BOMB,
+        b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n\xff\x00}{[]"\x80\n',
+    ],
+    ids=["HTTP/1.0", "early close", "gzip bomb", "garbage for a body"],
+)
+def test_a_yes_counts_however_it_is_put(tmp_path: Path, said: bytes) -> None:
+    """An old protocol, a body that breaks off, swells or makes no sense: the status says that it arrived."""
+    with Receiver(script=faults.cut(said)) as receiver, opened(tmp_path, receiver.url) as intake:
+        intake.events(events(5), RESOURCE)
+        assert intake.flush(time.monotonic() + 20)
+        assert 1 == len(receiver.requests)
+
+    assert list(range(5)) == numbers(receiver)
+    assert {"delivered": 5, "waiting": 0} == account(tmp_path)
+
+
+@pytest.mark.parametrize("code", [301, 307, 308])
+def test_a_body_is_never_sent_on(tmp_path: Path, code: int) -> None:
+    """A redirect to another server is a no: nothing arrives there, and what was refused is kept and counted."""
+    with Receiver() as elsewhere, Receiver(script=faults.redirect(f"{elsewhere.url}/v1/batch", code)) as receiver:
+        with opened(tmp_path, receiver.url) as intake:
+            intake.events(events(3), RESOURCE)
+            assert intake.flush(time.monotonic() + 20)
+        assert [] == elsewhere.requests
+
+    assert {"delivered": 0, "waiting": 0, "rejected": 3} == account(tmp_path)
+
+
+YESTERDAY = datetime.now(timezone.utc) - timedelta(days=1)
+CERTIFICATES: dict[str, dict[str, Any]] = {
+    "strange certificate": {"trusted": False},
+    "expired certificate": {"until": YESTERDAY},
+    "another's certificate": {"names": ("example.org",)},
+}
+
+
 @contextmanager
-def untrusted() -> Iterator[str]:
-    """A TLS server whose certificate nobody vouches for."""
-    with TemporaryDirectory() as folder, Receiver(tls=Authority(Path(folder)).server()) as receiver:
-        yield receiver.url
-        assert [] == receiver.requests
+def secure(
+    names: tuple[str, ...] = (), until: datetime | None = None, trusted: bool = True
+) -> Iterator[tuple[str, str]]:
+    """A TLS server with a certificate for ``names`` that expires ``until``; its URL, and whom to trust instead."""
+    with TemporaryDirectory() as folder, TemporaryDirectory() as other:
+        authority = Authority(Path(folder))
+        with Receiver(tls=authority.server(*names, until=until)) as receiver:
+            yield receiver.url, authority.file if trusted else Authority(Path(other)).file
+            assert [] == receiver.requests
 
 
-@pytest.mark.parametrize("kind", ["wrong certificate", "refused", "black hole"])
+@contextmanager
+def silent(server: AbstractContextManager[str]) -> Iterator[tuple[str, str]]:
+    """A server without TLS, which needs no trust."""
+    with server as url:
+        yield url, ""
+
+
+@pytest.mark.parametrize("kind", [*CERTIFICATES, "refused", "black hole"])
 def test_what_cannot_be_reached_waits_and_arrives_later(tmp_path: Path, kind: str) -> None:
-    """Wrong certificate, refused, no answer at all: everything waits on disk; with a working endpoint it arrives,
-    oldest first."""
-    server = {"wrong certificate": untrusted, "refused": refusing, "black hole": black_hole}[kind]
-    with server() as url, opened(tmp_path, url, timeout=500) as intake:
+    """A certificate that is no good, refused, no answer at all: everything waits on disk; with a working endpoint it
+    arrives, oldest first."""
+    silence = refusing() if kind == "refused" else black_hole()
+    server = secure(**CERTIFICATES[kind]) if kind in CERTIFICATES else silent(silence)
+    with server as (url, trust), opened(tmp_path, url, timeout=500, certificate=trust or None) as intake:
         intake.events(events(40), RESOURCE)
-        assert not intake.flush(time.monotonic() + 2.5)
+        assert not intake.flush(time.monotonic() + 1.5)
     assert {"delivered": 0, "waiting": 40} == account(tmp_path)
 
     with Receiver() as receiver, opened(tmp_path, receiver.url) as intake:
