@@ -109,6 +109,7 @@ class Site:
             "destination.html",
             one=standing,
             next=next_,
+            blank=payload(next_.blank, self._format(found), self._plan) if next_.blank else None,
             previews=[self._preview(preview) for preview in next_.previews],
             past=shown,
             number=number,
