@@ -6,7 +6,9 @@ import argparse
 import subprocess
 import sys
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from usagewire import pipeline
 from usagewire.cli import add_disable_telemetry_option
@@ -34,3 +36,27 @@ def test_option_costs_a_product_nothing() -> None:
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60, check=True)
 
     assert "[]\n" == done.stdout
+
+
+@pytest.mark.parametrize(("argv", "wanted"), [([], False), (["--disable-telemetry"], True)], ids=str)
+def test_option_of_a_click_command(argv: list[str], wanted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given to a group or a command, also as a decorator; its function sees nothing of it."""
+    said: list[bool] = []
+    monkeypatch.setattr(pipeline, "disable", lambda: said.append(True))
+
+    @add_disable_telemetry_option
+    @click.group()
+    def product() -> None:
+        """A product."""
+
+    product.command("ls")(lambda: click.echo("listed"))
+
+    assert "listed\n" == CliRunner().invoke(product, [*argv, "ls"]).stdout
+    assert [True] * wanted == said
+    assert "--disable-telemetry  Send no usage telemetry." in CliRunner().invoke(product, ["--help"]).stdout
+
+
+def test_option_of_something_else() -> None:
+    """What is neither is named, with the way out."""
+    with pytest.raises(TypeError, match=r"put it above @click.command\(\)"):
+        add_disable_telemetry_option(lambda: None)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["add_disable_telemetry_option", "main", "telemetry_commands"]
 
 C = TypeVar("C")
-FLAG, HELP = "--disable-telemetry", "send no usage telemetry"
+FLAG, HELP = "--disable-telemetry", "Send no usage telemetry."
 
 
 def telemetry_commands(
@@ -53,7 +53,7 @@ def add_disable_telemetry_option(command: C) -> C:
         import click
 
         cast("click.Command", command).params.append(
-            click.Option([FLAG], is_flag=True, expose_value=False, is_eager=True, callback=_disable, help=f"{HELP}.")
+            click.Option([FLAG], is_flag=True, expose_value=False, is_eager=True, callback=_disable, help=HELP)
         )
     return command
 
