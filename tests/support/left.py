@@ -76,7 +76,7 @@ class Left:
             made = consumer.compile_due(
                 current.origin, lambda period, origin, now: compile(period, origin, settings, now), force=True
             )
-            assert 1 == made
+            assert made
         consumer.release()
 
     def measure(self, *points: Point) -> None:

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import click
 import orjson
 
+from usagewire import formats
 from usagewire.cli.choose import Choice, Found, choosing
 from usagewire.cli.consent import way_out
+from usagewire.cli.explain import Explainer, explained
 from usagewire.cli.layout import as_json, body_lines, differing, indented, masked
 from usagewire.cli.look import Look
 from usagewire.cli.words import bad, faint, iso, plural, span, title
 from usagewire.delivery import open_transport
 from usagewire.delivery.lane import MOST_BYTES, MOST_ITEMS
 from usagewire.pipeline.destination import Destination
+from usagewire.policy import plan as plans
 from usagewire.signals import Item, Request
 
 HOUR = 3_600_000_000_000
@@ -62,34 +68,61 @@ class Outlook:
     "--limit", type=click.IntRange(min=1), default=3, show_default=True, metavar="N", help="Requests per destination."
 )
 @click.option("--full", is_flag=True, help=f"Whole bodies, not their first {LINES} lines.")
+@click.option("--explain", is_flag=True, help="Say of each field why it is there; with --format, before anything ran.")
+@click.option(
+    "--plan",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The tracking plan to explain by; unset: USAGEWIRE_PLAN, else what the program's plan said.",
+)
 @click.option("--json", "as_json_", is_flag=True, help="Print JSON; bodies are whole and unchanged but for secrets.")
-def show(limit: int, full: bool, as_json_: bool, **names: str | None) -> None:
+def show(limit: int, full: bool, explain: bool, plan: Path | None, as_json_: bool, **names: str | None) -> None:
     """Print what would leave next, to the letter.
 
     Each request with its URL, headers and body, made by the same code that sends it; reports as they would be if
     their period ended now. Secrets are masked, and fields that may differ when it really leaves are marked with ~.
     Nothing is sent, changed or created.
 
+    With --explain each field says what it is for: the tracking plan's purpose, else the format's document. Where
+    nothing was collected, as before a yes, it lists what the format and the plan would let leave.
+
     \b
     Examples:
       usagewire show --service shop
       usagewire show --full | less
+      usagewire show --explain --format stone --plan plan.yaml
       usagewire show --json | jq '.requests[].body | fromjson'
     """
     choice = Choice(**names)
-    _show([outlook(found, limit, time.time_ns()) for found in choice.found()], choice, full, as_json_)
+    explainer = Explainer(plans.load(source) if (source := plans.find(plan, os.environ)) else None) if explain else None
+    try:
+        found = choice.found()
+    except click.BadParameter:
+        if explainer is None or choice.format not in formats.names() or choice.destination or choice.service:
+            raise
+        found = []
+    outlooks = [outlook(one, limit, time.time_ns()) for one in found]
+    _show(outlooks, choice, full, as_json_, explainer)
 
 
-def _show(outlooks: Sequence[Outlook], choice: Choice, full: bool, as_json_: bool) -> None:
+def _show(
+    outlooks: Sequence[Outlook], choice: Choice, full: bool, as_json_: bool, explainer: Explainer | None = None
+) -> None:
     if as_json_:
-        click.echo(orjson.dumps(document(outlooks), option=orjson.OPT_INDENT_2))
+        told = document(outlooks, explainer)
+        if explainer is not None:
+            told["would"] = explainer.ahead(outlooks, choice.format)
+        click.echo(orjson.dumps(told, option=orjson.OPT_INDENT_2))
         return
     if not outlooks:
         click.echo(f"Nothing waits: no program has left anything in {choice.root} yet.")
     for number, one in enumerate(outlooks):
         if number:
             click.echo()
-        _print(one, full)
+        _print(one, full, explainer)
+    for ahead in explainer.ahead(outlooks, choice.format) if explainer is not None else ():
+        click.echo()
+        for line in explained(ahead):
+            click.echo(line)
 
 
 @click.command("show-device")
@@ -200,7 +233,7 @@ def _differing(one: Item, two: Item) -> set[str]:
     return differing(orjson.loads(one.data), orjson.loads(two.data))
 
 
-def document(outlooks: Sequence[Outlook]) -> dict[str, Any]:
+def document(outlooks: Sequence[Outlook], explainer: Explainer | None = None) -> dict[str, Any]:
     """What ``--json`` prints."""
     requests = [
         {
@@ -215,6 +248,7 @@ def document(outlooks: Sequence[Outlook]) -> dict[str, Any]:
             "items": preview.items,
             "volatile": sorted(preview.volatile),
             "left_out": dict(preview.left_out),
+            **({"why": explainer.fields(preview.destination, _body(preview))} if explainer is not None else {}),
         }
         for one in outlooks
         for preview in one.previews
@@ -236,7 +270,11 @@ def document(outlooks: Sequence[Outlook]) -> dict[str, Any]:
     }
 
 
-def _print(one: Outlook, full: bool) -> None:
+def _body(preview: Preview) -> str | bytes:
+    return masked(preview.request, preview.destination.settings)[1]
+
+
+def _print(one: Outlook, full: bool, explainer: Explainer | None) -> None:
     click.echo(title(one.found.title))
     if one.reason:
         click.echo(f"  nothing would leave: {one.reason}")
@@ -245,12 +283,12 @@ def _print(one: Outlook, full: bool) -> None:
         for line in indented(one.blank):
             click.echo(f"  {line}")
     for preview in one.previews:
-        _print_request(preview, full)
+        _print_request(preview, full, explainer)
     if one.beyond:
         click.echo(f"\n  … and {plural(one.beyond, 'more item')} behind; --limit N shows more requests")
 
 
-def _print_request(preview: Preview, full: bool) -> None:
+def _print_request(preview: Preview, full: bool, explainer: Explainer | None) -> None:
     when = "next"
     if preview.due is not None:
         when = f"in {span(preview.due - time.time_ns())}, with what is added until then"
@@ -265,8 +303,9 @@ def _print_request(preview: Preview, full: bool) -> None:
     for name, value in headers.items():
         click.echo(f"  {name}: {value}")
     click.echo()
-    for number, (volatile, line) in enumerate(body_lines(body, preview.volatile)):
+    whys = explainer.lines(preview.destination, body) if explainer is not None else repeat("")
+    for number, ((volatile, line), why) in enumerate(zip(body_lines(body, preview.volatile), whys, strict=False)):
         if number == LINES and not full:
             click.echo(faint("  … --full prints the rest"))
             break
-        click.echo(f"{'~' if volatile else ' '} {line}")
+        click.echo(f"{'~' if volatile else ' '} {line}" + (faint(f"  ← {why}") if why else ""))

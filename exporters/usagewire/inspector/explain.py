@@ -150,6 +150,18 @@ DEVICE = (
 )
 
 
+def documented(format: str) -> dict[str, str]:
+    """Every field that the format's document has, and what it says; for a look at it before anything was collected."""
+    crash = {f"crashes.{name}": says for name, says in CRASH.items() if name != "ceph_version"}
+    device = dict(zip(("<disk>", "<disk>.<time>", "<disk>.<time>.…"), DEVICE, strict=True))
+    basic = {
+        name: f"channel basic: {', '.join(shape.of) if isinstance(shape, Fields) else _holds(shape)}"
+        for name, shape in sections("stone").items()
+    }
+    known = {"segment": SEGMENT, "jina": JINA, "tts": TTS, "jetstream": JETSTREAM}
+    return known.get(format) or ({**STONE, **crash, **basic, **device} if format == "stone" else {})
+
+
 def explain(format: str, root: Any, path: Path, plan: Plan | None = None) -> str:
     """A sentence about the field at ``path`` of the body ``root``; empty for what holds nothing by itself, such as
     the entries of a list."""

@@ -29,6 +29,8 @@ class Line:
     depth: int
     says: str
     volatile: bool = False
+    path: str = ""
+    """Where the field lies, ``batch.0.event``; empty for a line that begins none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,9 @@ def payload(
         bare = text.lstrip(" ")
         depth = (len(text) - len(bare)) // 2 if root is not None else 0
         del frames[depth:]
-        says = "" if root is None or bare[0] in "}]" else explain(format, root, _path(bare, frames), plan)
-        found.append(_line(bare if depth else text, depth, says, marked))
+        path = () if root is None or bare[0] in "}]" else _path(bare, frames)
+        says = explain(format, root, path, plan) if path else ""
+        found.append(_line(bare if depth else text, depth, says, marked, ".".join(path)))
     return Payload(tuple(found), False, len(raw))
 
 
@@ -88,10 +91,10 @@ def _path(bare: str, frames: list[_Frame]) -> Path:
     return path
 
 
-def _line(text: str, depth: int, says: str, volatile: bool) -> Line:
+def _line(text: str, depth: int, says: str, volatile: bool, path: str) -> Line:
     if len(text) > WIDTH:
         text = f"{text[:WIDTH]} … {len(text) - WIDTH:,} more characters"
-    return Line(text, depth, says, volatile)
+    return Line(text, depth, says, volatile, path)
 
 
 def curl(method: str, url: str, headers: Mapping[str, str], body: str | bytes) -> str:

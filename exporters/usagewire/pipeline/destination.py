@@ -34,6 +34,12 @@ class Product:
 
 
 @dataclass(frozen=True)
+    purposes: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    """Event or metric → why it is collected (under the empty name), and why each of its attributes is."""
+    content: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What the plan lets through, or the lack of one (`usagewire.policy.content`)."""
+    plan: str = ""
+    """Its name and version."""
 class Destination:
     """One format, its settings, its folder and the program behind it."""
 
@@ -181,3 +187,6 @@ def consent_for(
 def transport_for(settings: Resolved) -> Callable[[], Transport]:
     """What opens the connection, at the first request and not before."""
     return lambda: open_transport(settings)
+            content=dict(said.get("content") or {}),
+            plan=str(said.get("plan") or ""),
+            purposes=dict(said.get("purposes") or {}),

@@ -72,7 +72,8 @@ def read(
     if source:
         try:
             gate = loaded = plans.load(source)
-            product = Product(loaded.product.variables, loaded.product.opt_out, loaded.product.consent, loaded.channels)
+            told = loaded.product
+            product = Product(told.variables, told.opt_out, told.consent, loaded.channels, loaded.purposes)
             facts = dict(loaded.product.settings)
         except PlanError as why:
             faults += why.faults

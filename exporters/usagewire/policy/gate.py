@@ -172,6 +172,14 @@ class Plan:
         entry = self.events.get(event.name)
         if entry is None or now >= entry.until:
             return None, {event.name: 1}
+    @property
+    def purposes(self) -> dict[str, dict[str, str]]:
+        """Event or metric → why it is collected (under the empty name), and why each of its attributes is."""
+        return {
+            name: {"": entry.purpose, **{key: attribute.purpose for key, attribute in entry.attributes.items()}}
+            for name, entry in (*self.events.items(), *self.metrics.items())
+        }
+
         attributes, dropped = _allowed(event.name, event.attributes, entry.attributes, salt)
         body = event.body
         if body is not None:
@@ -209,6 +217,15 @@ def _allowed(
 ) -> tuple[Attributes, dict[str, int]]:
     """``attributes`` itself when all of them may leave as they are."""
     kept: dict[str, Any] = {}
+def from_purposes(purposes: Mapping[str, Mapping[str, str]]) -> Plan:
+    """As much of a plan as `Plan.purposes` tells: names and why, for explanations."""
+    entries = {
+        name: Entry(why.get("", ""), {key: Attribute("any", said) for key, said in why.items() if key})
+        for name, why in purposes.items()
+    }
+    return Plan("", 1, events=entries)
+
+
     dropped: dict[str, int] = {}
     same = True
     for key, value in attributes.items():
