@@ -266,7 +266,7 @@ def test_it_misbehaves_on_request(desk: Desk) -> None:
         browser.open("/received")
         if not browser.find("#misbehave").get_attribute("open"):
             browser.click("#misbehave summary")
-        browser.click(f"#kind option[value='{kind}']")
+        browser.find(f"#kind option[value='{kind}']").click()
         browser.click("#misbehave-now")
         browser.wait_for("the receiver ", "#flash")
 
@@ -378,6 +378,7 @@ def test_every_view_in_four_looks(desk: Desk) -> None:
     desk.shell.run("send")
     left.put(*make_events(1))
     left.lose(quota=2)
+    leave(desk.state, service="cluster", name="stone")
     golden = Path(__file__).parents[1] / "golden"
     for name, path, method in (("tts/one", "/collect", "POST"), ("stone/full", "/report", "PUT")):
         body = (golden / f"{name}.out").read_text().splitlines()[-1].encode()
@@ -391,7 +392,8 @@ def test_every_view_in_four_looks(desk: Desk) -> None:
     sent = browser.find("#live-history tbody a").get_attribute("href")
     names = ("programs", "destination", "received", "nothing-received", "pictures", "missing")
 
-    for name, view in (*zip(names, VIEWS, strict=True), ("arrival", "/received/2"), ("sent", str(sent))):
+    more = (("arrival", "/received/2"), ("sent", str(sent)), ("licence", "/programs/cluster/stone"))
+    for name, view in (*zip(names, VIEWS, strict=True), *more):
         browser.open(view)
         browser.find("h1")
         browser.shoot(name)

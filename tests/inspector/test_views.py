@@ -84,6 +84,7 @@ def test_a_report_is_shown_before_anybody_has_said_yes(reader: Reader) -> None:
     assert "A report would begin with" in said
     assert "the licence under which the report is shared" in said
     assert "Community Data License Agreement" in said
+    assert "unknown time" not in said
 
 
 def damaged(left: Left) -> None:

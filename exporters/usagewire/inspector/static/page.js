@@ -5,6 +5,10 @@ const PAUSE = 2000; // milliseconds between two looks, and at least four times w
 const button = document.getElementById("pause");
 let paused = false;
 let before = new Map();
+let pressed = false; // a key or button is down: what it is on must not be exchanged under it
+
+for (const name of ["keydown", "pointerdown"]) addEventListener(name, () => { pressed = true; }, true);
+for (const name of ["keyup", "pointerup", "pointercancel", "blur"]) addEventListener(name, () => { pressed = false; }, true);
 
 function parts(root) {
   return new Map([...root.querySelectorAll("[data-live]")].map((part) => [part.id, part.innerHTML]));
@@ -22,7 +26,7 @@ function busy(part) {
   const selected = document.getSelection();
   const selecting = selected && !selected.isCollapsed && part.contains(selected.anchorNode);
   const inside = part.contains(document.activeElement) && !document.activeElement.id;
-  return selecting || inside || part.querySelector("details[open]:not([id])") !== null;
+  return pressed || selecting || inside || part.querySelector("details[open]:not([id])") !== null;
 }
 
 async function look() {
