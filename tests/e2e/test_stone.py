@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -195,3 +196,45 @@ def test_report_is_stored_once_whatever_became_of_the_answer(cluster: Program, r
     assert tries[0] == tries[1]
     assert [500] == [request.answer.status for request in receiver.requests if request.answer.status >= 500]
     assert len(set(tries)) == len(tries) - 1
+
+
+def test_ten_thousand_crashes_and_two_thousand_disks(cluster: Program, receiver: Receiver) -> None:
+    """In bounded memory: the newest 500 crashes are listed and the others counted, every disk arrives, once, and no
+    request comes near the receiver's 100 MB."""
+    cluster.settings |= {
+        "OTEL_EXPORTER_STONE_INTERVAL": "3600000",
+        "OTEL_EXPORTER_STONE_DELIVERY": "manual",
+        "OTEL_BLRP_MAX_QUEUE_SIZE": "20000",
+        "OTEL_METRICS_EXPORTER": "none",
+    }
+    assert 0 == cluster.usagewire("on", "--service", "shop", "--license", "sharing-1-0").returncode
+    many = textwrap.dedent(f"""
+        import json, pathlib, resource
+        from opentelemetry._logs import get_logger_provider
+        from usagewire_instrumentation import emit_event
+        frames = [f"stone.osd.module{{number}}:Some.function_{{number}}:{{number}}" for number in range(20)]
+        body = json.loads(pathlib.Path({str(SMARTCTL / "ata.json")!r}).read_text())
+        for number in range(10_000):
+            emit_event("usage.crash", {{"usage.crash.entity": f"osd.{{number}}", "usage.crash.frames": frames}})
+        for number in range(2_000):
+            about = {{"usage.device.host": f"host-{{number // 200}}", "usage.device.id": f"DISK_{{number}}"}}
+            emit_event("usage.device", about, body=body)
+        assert get_logger_provider().force_flush(120_000)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    """)
+    done = cluster.run(many)
+    assert 0 == done.returncode, done.stderr
+    sent = cluster.usagewire("send", "--timeout", "80")
+
+    assert 0 == sent.returncode, sent.stderr
+    [report_] = reports(receiver)
+    devices = [request for request in receiver.requests if request.path == "/device"]
+    assert [] == receiver.complaints()
+    assert 500 == len(report_["crashes"])
+    assert 2_000 == len({name for request in devices for name in json.loads(request.body)})
+    assert max(len(request.body) for request in receiver.requests) < 10 << 20
+    [found] = json.loads(cluster.usagewire("status", "--json").stdout)["destinations"]
+    totals = found["totals"]
+    assert (2_001, 0) == (totals["delivered"], totals["waiting"])
+    assert {"quota": 9_500} == {reason: loss["count"] for reason, loss in totals["lost"].items()}
+    assert int(done.stdout) < 400, "MB"
