@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from usagewire.pipeline import configure, disable, flush
+    from usagewire.pipeline import configure, disable, first_run_notice, flush
 
     __version__: str
 
-__all__ = ["__version__", "configure", "disable", "flush"]
+__all__ = ["__version__", "configure", "disable", "first_run_notice", "flush"]
 
 
 def __getattr__(name: str) -> Any:

@@ -158,7 +158,7 @@ def comparable(shown: Sequence[tuple[str, str]], volatile: Sequence[str]) -> lis
 
 @pytest.mark.parametrize("name", FORMATS)
 @settings(
-    max_examples=8, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    max_examples=6, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
 )
 @given(events=st.lists(EVENTS, max_size=4), points=st.lists(POINTS, max_size=4), planned=st.booleans())
 def test_what_is_shown_is_what_is_sent(

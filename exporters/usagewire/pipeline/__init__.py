@@ -1,5 +1,5 @@
 """Joins the rooms; one intake per destination and process. Also what a program may say itself: `configure`, `flush`,
-`disable`.
+`disable`, `first_run_notice`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from usagewire import formats
 from usagewire.pipeline.destination import Destination
 from usagewire.pipeline.document import read_document
 from usagewire.pipeline.intake import Intake
+from usagewire.pipeline.notice import told
 from usagewire.pipeline.said import said_no
 
-__all__ = ["attach", "configure", "detach", "disable", "flush"]
+__all__ = ["attach", "configure", "detach", "disable", "first_run_notice", "flush"]
 
 _log = logging.getLogger("usagewire")
 _intakes: dict[str, Intake] = {}
@@ -127,6 +128,17 @@ def disable() -> None:
 def silenced() -> str:
     """What in this program said no, for pipelines that are not ours; empty: nothing did."""
     return said_no(_configured)
+
+
+def first_run_notice(text: str = "") -> bool:
+    """Tell whoever sits at the terminal, once per service, that usage data is sent and how to say no; whether it was
+    told just now.
+
+    One line on stderr, ``text`` in place of ours. Not told in CI, where stderr is no terminal, with ``--help`` or
+    ``--version`` on the command line, where anybody has said on or off already, and where it cannot be remembered.
+    To be called when OpenTelemetry is set up; the service's name has to come from the environment or `configure`.
+    """
+    return told(list(_intakes.values()), text, os.environ, sys.argv[1:])
 
 
 def _configure(said: Mapping[str, Any]) -> None:

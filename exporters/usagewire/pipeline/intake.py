@@ -165,6 +165,16 @@ class Intake:
         if pipeline is not None:
             pipeline.abandon()
 
+    def undecided(self) -> tuple[Place, str] | None:
+        """Where this sends, and from which place, if it does so because nobody has said anything; ``None`` also while
+        the service's name is not known."""
+        said, pipeline = self._said, self._pipeline
+        if said is None or not (said.service or pipeline is not None):
+            return None
+        place = pipeline.destination.place if pipeline is not None else self._place(said.service)
+        decision = said.consent(place).decide()
+        return (place, str(said.settings["endpoint"])) if decision.on and decision.by == "default" else None
+
     # -- opening and closing ------------------------------------------------------------------------------------
 
     def _open(self, resource: Mapping[str, Any], count: int) -> Pipeline | None:

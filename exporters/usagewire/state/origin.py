@@ -90,7 +90,7 @@ def gather(
         architecture=platform.machine(),
         processor=_processor(platform.system(), platform.machine()),
         python_version=platform.python_version(),
-        ci_vendor=_ci_vendor(environ),
+        ci_vendor=ci_vendor(environ),
         packages=_versions(packages),
         proto_backend=_proto_backend() if "protobuf" in packages else "",
     )
@@ -128,7 +128,8 @@ def _salt(identity: Identity) -> str:
     return str(UUID(bytes=hmac.digest(identity.salt, b"origin", "sha256")[:16], version=4))
 
 
-def _ci_vendor(environ: Mapping[str, str]) -> str:
+def ci_vendor(environ: Mapping[str, str]) -> str:
+    """Name of the CI service that the environment tells of; empty elsewhere."""
     for vendor, signs in CI_VENDORS.items():
         for sign in signs:
             name, exactly, value = sign.partition("=")
