@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usagewire.formats import BUILT_IN
-from usagewire.inspector.explain import OWN, UNKNOWN
+from usagewire.formats.stone.schema import sections
+from usagewire.inspector.explain import CHANNELS, OWN, SECTIONS, UNKNOWN
 from usagewire.inspector.payload import LINES, WIDTH, curl, payload
 from usagewire.policy import plan
 
@@ -39,6 +40,12 @@ def test_every_field_of_every_golden_is_explained(format: str) -> None:
             member = line.text.startswith('"') and '": ' in line.text
             assert line.says or not member, line
             assert line.says != UNKNOWN or "kernel" in line.text, line
+
+
+def test_every_section_and_channel_of_a_report_is_explained() -> None:
+    """Also those that no golden has: in one sentence each, for who decides about them."""
+    assert set(sections("stone")) == set(SECTIONS)
+    assert {"basic", "crash", "device", "ident"} == set(CHANNELS)
 
 
 def test_the_tracking_plan_speaks_first() -> None:

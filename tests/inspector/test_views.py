@@ -87,6 +87,19 @@ def test_a_report_is_shown_before_anybody_has_said_yes(reader: Reader) -> None:
     assert "unknown time" not in said
 
 
+def test_the_programs_own_plan_explains(reader: Reader) -> None:
+    """What the plan of the program that ran said of an event and its attributes stands beside them."""
+    left = leave(reader.state, 1)
+    told = json.loads(left.place.destination_json.read_bytes())
+    told["product"]["purposes"] = {"event_0": {"": "Why there is an event.", "number": "Why it is numbered."}}
+    left.place.destination_json.write_text(json.dumps(told))
+
+    said = reader.read("/programs/shop/segment")
+
+    assert "Why there is an event." in said
+    assert "Why it is numbered." in said
+
+
 def damaged(left: Left) -> None:
     """A file that is no JSON."""
     left.place.destination_json.write_bytes(b"{")

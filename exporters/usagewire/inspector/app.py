@@ -38,7 +38,7 @@ from usagewire.inspector.received import Received
 from usagewire.inspector.records import Records
 from usagewire.inspector.routes import check
 from usagewire.inspector.switches import MISBEHAVIOURS, Misbehaviour, command
-from usagewire.policy.plan import Plan
+from usagewire.policy.gate import Plan, from_purposes
 from usagewire.signals import Request as Wire
 
 ROWS = 50
@@ -109,7 +109,7 @@ class Site:
             "destination.html",
             one=standing,
             next=next_,
-            blank=payload(next_.blank, self._format(found), self._plan) if next_.blank else None,
+            blank=payload(next_.blank, self._format(found), self._known(found)) if next_.blank else None,
             previews=[self._preview(preview) for preview in next_.previews],
             past=shown,
             number=number,
@@ -141,7 +141,7 @@ class Site:
         if past is None:
             raise HTTPException(404, "No such request: the oldest are deleted when room is needed.")
         body = past.body()
-        shown = None if body is None else payload(body, self._format(found), self._plan)
+        shown = None if body is None else payload(body, self._format(found), self._known(found))
         return self._page(request, "sent.html", found=found, past=past, payload=shown)
 
     async def consent(self, request: Request) -> Response:
@@ -272,6 +272,11 @@ class Site:
     def _format(self, found: Found) -> str:
         return found.destination.format.name if found.destination else found.place.name.partition("-")[0]
 
+    def _known(self, found: Found) -> Plan | None:
+        """The plan to explain by: the one that was given, else what the program's own said."""
+        purposes = found.destination.product.purposes if found.destination else None
+        return self._plan or (from_purposes(purposes) if purposes else None)
+
     def _preview(self, preview: Preview) -> dict[str, Any]:
         request = preview.request
         headers, body = masked(request, preview.destination.settings)
@@ -279,7 +284,9 @@ class Site:
             "preview": preview,
             "due": iso(preview.due),
             "headers": headers,
-            "payload": payload(body, preview.destination.format.name, self._plan, preview.volatile, PREVIEWED),
+            "payload": payload(
+                body, preview.destination.format.name, self._known(preview.found), preview.volatile, PREVIEWED
+            ),
             "curl": curl(request.method, request.url, headers, body),
         }
 

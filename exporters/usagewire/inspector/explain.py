@@ -118,6 +118,22 @@ STONE = {
     "organization": "channel ident: what the operator wrote",
     "crashes": "channel crash: where in the code a daemon crashed",
 }
+SECTIONS = {
+    "created": "when the cluster was made",
+    "mon": "monitors: how many, their features and kinds of address",
+    "config": "names of options that were changed, never their values",
+    "rbd": "block images: how many",
+    "pools": "pools: kind, size and placement, never names",
+    "osd": "storage daemons: how many, and which release they need",
+    "crush": "how data is placed: numbers and kinds, never names",
+    "fs": "file systems and metadata servers: how many, how large",
+    "metadata": "versions and systems that daemons run on",
+    "hosts": "hosts: how many, by what runs there",
+    "usage": "capacity: total, used and available",
+    "services": "daemons: how many of each type",
+    "rgw": "object gateways: how many, and their kind",
+    "balancer": "whether data is rebalanced, and how",
+}
 CHANNELS = {
     "basic": "what the cluster is made of: counts, capacity, versions, names of changed options",
     "crash": "where in the code a daemon crashed",
@@ -233,6 +249,8 @@ def _stone(root: Any, path: Path, plan: Plan | None) -> str:
         return CRASH.get(path[2], UNKNOWN if not path[2].startswith("assert_") else "of the assertion that failed")
     if section in STONE:
         return STONE[section]
+    if len(path) == 1 and section in SECTIONS:
+        return f"channel basic: {SECTIONS[section]}"
     shapes = (_shape(sections(product).get(section), path[1:]) for product in PRODUCTS)
     shape = next((found for found in shapes if found is not None), None)
     return f"channel basic: {_holds(shape)}" if shape is not None else UNKNOWN
