@@ -21,6 +21,7 @@ from usagewire.state.consumer import Consumer
 KEYS = {
     "service", "destination", "format", "folder", "fault", "consent", "endpoint", "delivery", "faults", "holder",
     "queue", "period", "last_success", "last_error", "next_try", "lanes", "totals", "channels",
+    "held_back",
 }  # fmt: skip
 
 

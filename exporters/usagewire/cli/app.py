@@ -22,6 +22,7 @@ _COMMANDS = {
     "history": "history",
     "on": "consent",
     "off": "consent",
+    "diff": "diff",
     "config": "settings",
     "plan": "plan",
     "inspect": "inspect",

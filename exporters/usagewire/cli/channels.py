@@ -95,6 +95,18 @@ def _say(target: Target, name: str, who: str, on: bool) -> None:
         click.echo(f"{target.title}: {pid} still holds a part, which is not sent any more; {way_out}", err=True)
 
 
+def begin_anew(destination: Destination, pieces: Sequence[str], who: str) -> None:
+    """Let the channels that have got new fields forget what they gathered: those were recorded before the yes."""
+    of_field = destination.format.fields(destination.settings)
+    grown = {of_field[path] for path in (piece.removeprefix("field ") for piece in pieces) if path in of_field}
+    active = destination.under(destination.consent({}).stance()).channels
+    again = [name for name in sorted(grown) if active.get(name)]
+    for name in again:
+        write(destination.place.service_dir, True, who, channel=Channel(destination.place.name, name))
+    if again:
+        _take_back(destination)
+
+
 def _make_room(destination: Destination | None, channel: str) -> None:
     if destination is not None:
         stance = destination.consent({}).stance()

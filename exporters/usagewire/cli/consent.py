@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import secrets
 from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from usagewire import formats
-from usagewire.cli.channels import switch
+from usagewire.cli.channels import begin_anew, switch
 from usagewire.cli.choose import Choice, Found, choosing, find, places
 from usagewire.cli.words import bad, good, plural
 from usagewire.formats import Format, License
+from usagewire.pipeline.destination import as_left
+from usagewire.policy import content
 from usagewire.policy.consent import ADMINISTRATOR, FILE, Consent, Decision, read, write
 from usagewire.signals import Stance
 from usagewire.state import identity
@@ -65,6 +68,9 @@ def on(license: str, channel: tuple[str, ...], **names: str | None) -> None:
     It holds for all of the service; --format and --destination tell whose licence is accepted, where formats demand
     one. Without that licence the exit code is 1, and nothing is changed.
 
+    Said again it accepts what has come since: a new version's fields, channels and events are held back until then, and
+    `usagewire diff` names them.
+
     With --channel it is about that channel alone, of the destinations that have one; what was collected of it before
     is never sent either. It has an effect only while the service as a whole is on.
 
@@ -81,15 +87,28 @@ def on(license: str, channel: tuple[str, ...], **names: str | None) -> None:
         switch(choice, service_dir, found, channel, _who("on"), True)
         return
     _check_license(license, _meant(choice, found), stored.licenses, service_dir.name)
-    if stored.on and (not license or license in stored.licenses):
+    there = [as_left(one.place, os.environ) for one in found if one.destination is not None]
+    grown = {one.place.name: one.destination.held_back for one in found if one.destination is not None}
+    if stored.on and (not license or license in stored.licenses) and not any(grown.values()):
         click.echo(f"{service_dir.name}: already {good('on')}, stored in {service_dir / FILE}")
     else:
         before = _dropped(service_dir)
-        write(service_dir, True, _who("on"), license=license, epoch=stored.epoch if stored.on else "")
+        term = stored.epoch if stored.on else secrets.token_hex(8)
+        for one in there:
+            content.remember(one.place, term, content.Accepted(one.content, one.product.plan))
+        covers = {
+            one.place.name: {"plan": one.product.plan, "content": content.fingerprint(one.content)} for one in there
+        }
+        write(service_dir, True, _who("on"), license=license, accepted=covers, epoch=term)
+        for one in there:
+            begin_anew(one, grown[one.place.name], _who("on"))
         for place in places(service_dir):
             purge(place, Consent(service_dir, (), True, {}, [], destination=place.name).stance)
         under = f" under the licence {license}" if license else ""
         click.echo(f"{service_dir.name}: {good('on')}{under}, stored in {service_dir / FILE}")
+        for name, pieces in grown.items():
+            if pieces:
+                click.echo(f"accepted: {plural(len(pieces), 'thing')} that {name} has begun to collect")
         earlier = _dropped(service_dir) - before
         if earlier:
             click.echo(f"deleted: {plural(earlier, 'item')} from before")

@@ -12,7 +12,7 @@ import click
 import orjson
 
 from usagewire.cli.choose import Choice, Found, choosing
-from usagewire.cli.consent import decide, way_out
+from usagewire.cli.consent import decide, way_out, yes
 from usagewire.cli.look import Look
 from usagewire.cli.words import bad, good, iso, moment, plural, remedy, size, title
 from usagewire.errors import StateError
@@ -71,6 +71,7 @@ EMPTY: Mapping[str, Any] = {
     "fault": None,
     "consent": None,
     "channels": None,
+    "held_back": [],
     "endpoint": None,
     "delivery": None,
     "faults": [],
@@ -106,6 +107,7 @@ def _destination(found: Found) -> dict[str, Any]:
     base |= {
         "format": destination.format.name,
         "channels": dict(destination.channels) or None,
+        "held_back": list(destination.held_back),
         "endpoint": settings["endpoint"],
         "delivery": settings["delivery"],
         "faults": list(settings.faults),
@@ -215,6 +217,9 @@ def _rows(one: Mapping[str, Any], now: int) -> Iterator[tuple[str, str]]:
     if consent is not None:
         yield "consent", f"{good('on') if consent['on'] else bad('off')}: {consent['detail']}"
         yield "", consent["change"]
+    if one["held_back"]:
+        come = f"{plural(len(one['held_back']), 'thing')} that came since the last yes"
+        yield "held back", f"{come}: `usagewire diff` names them, {yes(one['service'], '')} accepts them"
     if one["channels"]:
         switched = [(word, [name for name, on in one["channels"].items() if on == wanted]) for word, wanted in _WORDS]
         yield "channels", "; ".join(f"{word}: {', '.join(names)}" for word, names in switched if names)

@@ -87,6 +87,9 @@ class Format:
     nothing up for the other. Empty: there is one endpoint."""
     channels: Mapping[str, str] = field(default_factory=dict[str, str])
     """Event or metric → the channel that it belongs to. The names of all there are: the choices of ``channels``."""
+    fields: Callable[[Settings], Mapping[str, str]] = lambda settings: {}
+    """The fields of a report → their channels, where the document lists them all: ``osd.count``, ``pools[].size``. One
+    that is new to somebody who has said yes already is taken out of what ``compile`` makes."""
     without: Callable[[bytes, Collection[str]], bytes | None] | None = None
     """A report's item without the part of some channels; ``None``: nothing is left of it."""
     reports_events: bool = True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -13,8 +13,11 @@ from usagewire.config import Resolved, resolve, rows
 from usagewire.delivery import Transport, open_transport
 from usagewire.delivery.courier import EARLY
 from usagewire.errors import StateError
+from usagewire.formats import fields
+from usagewire.policy import content as contents
 from usagewire.policy.consent import Consent
-from usagewire.signals import Origin, Stance, Switch
+from usagewire.policy.content import Accepted, grown
+from usagewire.signals import Item, Origin, Period, Stance, Switch
 from usagewire.state import origin as origins
 from usagewire.state.consumer import Limits
 from usagewire.state.listing import channel_folder
@@ -31,15 +34,15 @@ class Product:
     consent: bool | None = None
     channels: Mapping[str, str] = field(default_factory=dict[str, str])
     """Event or metric → the channel that it belongs to."""
-
-
-@dataclass(frozen=True)
     purposes: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
     """Event or metric → why it is collected (under the empty name), and why each of its attributes is."""
     content: Mapping[str, str] = field(default_factory=dict[str, str])
     """What the plan lets through, or the lack of one (`usagewire.policy.content`)."""
     plan: str = ""
     """Its name and version."""
+
+
+@dataclass(frozen=True)
 class Destination:
     """One format, its settings, its folder and the program behind it."""
 
@@ -48,6 +51,8 @@ class Destination:
     settings: Resolved
     origin: Origin
     product: Product = Product()
+    held_back: tuple[str, ...] = ()
+    """What has come since the operator said yes."""
 
     def consent(self, environ: Mapping[str, str], argv: list[str] | None = None) -> Consent:
         """Who decides for this destination; ``argv`` is the host program's, none for another shell's."""
@@ -80,10 +85,25 @@ class Destination:
         known = row.choices or sorted(set(self.channel_of.values()))
         return {channel: chosen is None or channel in chosen for channel in known}
 
-    def under(self, stance: Stance) -> Destination:
-        """With the channels that the operator spoke of switched as they were told to be."""
+    @cached_property
+    def content(self) -> Mapping[str, str]:
+        """All that is collected, piece by piece (`usagewire.policy.content`), as the program says it."""
+        listed = self.format.fields(self.settings)
+        return {
+            **{f"field {path}": f"channel {channel}" if channel else "always" for path, channel in listed.items()},
+            **{f"channel {channel}": "on" for channel, on in self.channels.items() if on},
+            **self.product.content,
+        }
+
+    def under(self, stance: Stance, accepted: Accepted | None = None) -> Destination:
+        """With the channels that the operator spoke of switched as they were told to be, and without what has come
+        since they ``accepted`` the rest; ``None``: nobody was asked."""
+        held = frozenset(grown(self.content, accepted.content) if accepted else ())
         said = {channel: stance.channels[channel].on for channel in self.channels if channel in stance.channels}
-        active = {**self.channels, **said}
+        listed = {channel: on and f"channel {channel}" not in held for channel, on in self.channels.items()}
+        return self._with_channels({**listed, **said})._without(sorted(held))
+
+    def _with_channels(self, active: Mapping[str, bool]) -> Destination:
         if active == self.channels:
             return self
         chosen = tuple(channel for channel, on in active.items() if on)
@@ -93,6 +113,18 @@ class Destination:
             sources={**self.settings.sources, "channels": "stored"},
         )
         return replace(self, settings=settings)
+
+    def _without(self, held: Sequence[str]) -> Destination:
+        compile = self.format.compile
+        paths = [piece.removeprefix("field ") for piece in held if piece.startswith("field ")]
+        if compile is None or not paths:
+            return replace(self, held_back=tuple(held)) if held else self
+
+        def compile_rest(period: Period, origin: Origin, settings: Mapping[str, Any], now: int) -> tuple[Item, ...]:
+            made = compile(period, origin, settings, now)
+            return tuple(item._replace(data=fields.without(item.data, paths)) for item in made)
+
+        return replace(self, format=replace(self.format, compile=compile_rest), held_back=tuple(held))
 
     def ask(self, *, early: bool = False) -> None:
         """Ask whichever process holds the lock to send everything now; ``early``: a report of the period so far as
@@ -140,10 +172,19 @@ class Destination:
 
 
 def recall(place: Place, environ: Mapping[str, str]) -> Destination:
-    """The destination a program left in ``place``. This shell's environment wins over what was stored.
+    """The destination a program left in ``place``, as the operator's words make it. This shell's environment wins over
+    what was stored.
 
     Raises `StateError` when nothing usable was left.
     """
+    found = as_left(place, environ)
+    consent = found.consent(environ)
+    term = consent.decide().term
+    return found.under(consent.stance(), contents.recall(place, term) if term else None)
+
+
+def as_left(place: Place, environ: Mapping[str, str]) -> Destination:
+    """The same as the program would have it, whatever the operator says. Raises `StateError`."""
     stored = read_json(place.destination_json)
     if stored is None:
         raise StateError(f"{place.destination_json}: not there; the program has not run with telemetry on yet")
@@ -155,6 +196,9 @@ def recall(place: Place, environ: Mapping[str, str]) -> Destination:
             switches=None if said.get("switches") is None else tuple(Switch(**switch) for switch in said["switches"]),
             consent=said.get("consent"),
             channels=dict(said.get("channels") or {}),
+            content=dict(said.get("content") or {}),
+            plan=str(said.get("plan") or ""),
+            purposes=dict(said.get("purposes") or {}),
         )
         origin = origins.from_json(stored["origin"])
         told: Mapping[str, str] = stored.get("sources") or {}
@@ -170,8 +214,7 @@ def recall(place: Place, environ: Mapping[str, str]) -> Destination:
     sources = {
         name: told.get(name, source) if source == "plan" else source for name, source in settings.sources.items()
     }
-    found = Destination(place, fmt, replace(settings, sources=sources), origin, product)
-    return found.under(found.consent(environ).stance())
+    return Destination(place, fmt, replace(settings, sources=sources), origin, product)
 
 
 def consent_for(
@@ -187,6 +230,3 @@ def consent_for(
 def transport_for(settings: Resolved) -> Callable[[], Transport]:
     """What opens the connection, at the first request and not before."""
     return lambda: open_transport(settings)
-            content=dict(said.get("content") or {}),
-            plan=str(said.get("plan") or ""),
-            purposes=dict(said.get("purposes") or {}),

@@ -14,7 +14,9 @@ from usagewire.delivery import detached
 from usagewire.delivery.courier import Courier
 from usagewire.errors import Unsendable
 from usagewire.pipeline.destination import Destination, transport_for
+from usagewire.policy import content as contents
 from usagewire.policy.consent import Consent
+from usagewire.policy.content import Accepted, narrow
 from usagewire.policy.plan import Open, Plan
 from usagewire.policy.redact import Redactor
 from usagewire.signals import Event, Item, Origin, Period, Point, Settings
@@ -50,10 +52,9 @@ class Pipeline:
         queue: Consumer | MemoryQueue,
     ) -> None:
         """``keeper`` takes, ``queue`` hands out; in memory they are one."""
-        self._known = destination, consent.stance()
-        self._under = destination.under(self._known[1])
         self.destination, self.durable = destination, keeper is not queue
-        self._consent, self._gate, self._salt, self._redactor = consent, gate, salt, redactor
+        self._consent, self._whole_gate, self._salt, self._redactor = consent, gate, salt, redactor
+        self._settle()
         self._keeper = keeper
         self.courier = Courier(
             replace(destination.format, compile=self._compile if destination.format.compile else None),
@@ -81,11 +82,32 @@ class Pipeline:
 
     @property
     def current(self) -> Destination:
-        """The destination with its channels as they are switched right now."""
+        """The destination as the operator's words make it right now."""
+        if self.destination is not self._known[0] or self._consent.stance() is not self._known[1]:
+            self._settle()
+        return self._current
+
+    def _settle(self) -> None:
+        """Go by what the operator says from here on."""
         known = self.destination, self._consent.stance()
-        if known[0] is not self._known[0] or known[1] is not self._known[1]:
-            self._under, self._known = known[0].under(known[1]), known
-        return self._under
+        accepted = self._accepted()
+        self._gate = narrow(self._whole_gate, accepted.content) if accepted else self._whole_gate
+        self._current = known[0].under(known[1], accepted)
+        self._known = known
+
+    def _accepted(self) -> Accepted | None:
+        """What the operator's yes covers: where they had not seen anything yet, all of what there is now."""
+        destination, term = self.destination, self._consent.decide().term
+        if not (self.durable and term):
+            return None
+        found = contents.recall(destination.place, term)
+        if found is None:
+            found = Accepted(destination.content, destination.product.plan)
+            try:
+                contents.remember(destination.place, term, found)
+            except OSError as why:  # the next start tries again
+                _log.info("%s: %s", destination.place.accepted_json, why)
+        return found
 
     def _compile(self, period: Period, origin: Origin, settings: Settings, now: int) -> tuple[Item, ...]:
         current = self.current

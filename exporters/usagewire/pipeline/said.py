@@ -16,6 +16,7 @@ from usagewire.formats import Format
 from usagewire.pipeline.destination import Product, consent_for
 from usagewire.policy import plan as plans
 from usagewire.policy.consent import Consent
+from usagewire.policy.content import of_gate
 from usagewire.state.paths import Place
 
 OURS = ("name", "service", "plan")
@@ -77,6 +78,7 @@ def read(
             facts = dict(loaded.product.settings)
         except PlanError as why:
             faults += why.faults
+    product = replace(product, content=of_gate(gate), plan=gate.title if isinstance(gate, plans.Plan) else "")
     if configured.get("default") and configured.get("enable") is not True:
         product = replace(product, consent=configured["default"] == "on")
     own = {row.name for row in fmt.settings}

@@ -163,15 +163,15 @@ class Plan:
     metrics: Mapping[str, Entry] = field(default_factory=dict[str, Entry])
 
     @property
+    def title(self) -> str:
+        """Which plan it is: ``ferry 3``."""
+        return f"{self.name} {self.version}"
+
+    @property
     def channels(self) -> dict[str, str]:
         """Event or metric → the channel that the plan puts it in."""
         return {name: entry.channel for name, entry in (*self.events.items(), *self.metrics.items()) if entry.channel}
 
-    def event(self, event: Event, salt: bytes, now: int) -> tuple[Event | None, Dropped]:
-        """``event`` itself when all of it may leave; the allowed part of it; ``None`` when it is not in the plan."""
-        entry = self.events.get(event.name)
-        if entry is None or now >= entry.until:
-            return None, {event.name: 1}
     @property
     def purposes(self) -> dict[str, dict[str, str]]:
         """Event or metric → why it is collected (under the empty name), and why each of its attributes is."""
@@ -180,6 +180,11 @@ class Plan:
             for name, entry in (*self.events.items(), *self.metrics.items())
         }
 
+    def event(self, event: Event, salt: bytes, now: int) -> tuple[Event | None, Dropped]:
+        """``event`` itself when all of it may leave; the allowed part of it; ``None`` when it is not in the plan."""
+        entry = self.events.get(event.name)
+        if entry is None or now >= entry.until:
+            return None, {event.name: 1}
         attributes, dropped = _allowed(event.name, event.attributes, entry.attributes, salt)
         body = event.body
         if body is not None:
@@ -212,11 +217,6 @@ class Plan:
         return entry.exempt if entry is not None else frozenset()
 
 
-def _allowed(
-    name: str, attributes: Attributes, listed: Mapping[str, Attribute], salt: bytes
-) -> tuple[Attributes, dict[str, int]]:
-    """``attributes`` itself when all of them may leave as they are."""
-    kept: dict[str, Any] = {}
 def from_purposes(purposes: Mapping[str, Mapping[str, str]]) -> Plan:
     """As much of a plan as `Plan.purposes` tells: names and why, for explanations."""
     entries = {
@@ -226,6 +226,11 @@ def from_purposes(purposes: Mapping[str, Mapping[str, str]]) -> Plan:
     return Plan("", 1, events=entries)
 
 
+def _allowed(
+    name: str, attributes: Attributes, listed: Mapping[str, Attribute], salt: bytes
+) -> tuple[Attributes, dict[str, int]]:
+    """``attributes`` itself when all of them may leave as they are."""
+    kept: dict[str, Any] = {}
     dropped: dict[str, int] = {}
     same = True
     for key, value in attributes.items():

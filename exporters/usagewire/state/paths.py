@@ -1,7 +1,7 @@
 """Where things are on disk, and whether the place can be trusted.
 
 <service>/consent.json identity.json
-<service>/<destination>/lock destination.json config.json totals.json reserve <epoch>-ledger-<serial>
+<service>/<destination>/lock destination.json config.json accepted.json totals.json reserve <epoch>-ledger-<serial>
 <service>/<destination>/queue/<channel>/<epoch>-<time>-<token>-<n>.tmp → .open → .seg
 <service>/<destination>/queue/reports/<epoch>-r<number>-<nonce>
 <service>/<destination>/sent/ rejected/ corrupt/
@@ -107,6 +107,11 @@ class Place:
     def config_json(self) -> Path:
         """What ``usagewire config set`` stored."""
         return self.folder / "config.json"
+
+    @property
+    def accepted_json(self) -> Path:
+        """What it collected when the operator said yes."""
+        return self.folder / "accepted.json"
 
     @property
     def totals_json(self) -> Path:

@@ -169,6 +169,7 @@ FORMAT = Format(
     blank=report.blank,
     keep=keep,
     channels={**EVENTS, report.ENTITIES: "basic", report.CAPACITY: "basic"},
+    fields=report.fields,
     without=report.without,
     event_lane="device",
     pack=pack,

@@ -68,6 +68,15 @@ def record(event: Event, origin: Origin, product: str) -> dict[str, Any] | None:
     }
 
 
+def fields(product: str) -> tuple[str, ...]:
+    """The names of a record's fields."""
+    return (
+        "crash_id", "timestamp", "process_name", "entity_name", f"{product}_version", "utsname_sysname",
+        "utsname_release", "utsname_version", "utsname_machine", "os_name", "os_id", "os_version_id", "os_version",
+        "backtrace", "stack_sig", *ASSERTION,
+    )  # fmt: skip
+
+
 def entity(name: str, salt: str) -> str:
     """``mon.host-a`` → ``mon.`` and a digest: its type is told, its name is not."""
     kind, _, name = name.partition(".")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from math import isfinite
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import orjson
 
 from usagewire.formats.stone import crashes
-from usagewire.formats.stone.schema import ABSENT, Fields, LeftOut, admit, sections
+from usagewire.formats.stone.schema import ABSENT, Fields, LeftOut, admit, paths, sections
 from usagewire.formats.stone.times import iso
 from usagewire.signals import Event, Item, Origin, Period, Point, Settings
 
@@ -88,6 +89,13 @@ def without(data: bytes, channels: Collection[str]) -> bytes | None:
     left["channels"] = [channel for channel in content["channels"] if channel not in channels]
     recorded = any(_channel(name) in ("basic", "crash") for name in left)
     return orjson.dumps(left) if recorded else None
+
+
+def fields(settings: Settings) -> dict[str, str]:
+    """Every field that a report may hold, and its channel."""
+    listed = [path for name, shape in sections(settings["product"]).items() for path in paths(name, shape)]
+    told = [f"crashes[].{name}" for name in crashes.fields(settings["product"])]
+    return {path: _channel(re.split(r"[.\[]", path)[0]) for path in (*HEADER, *IDENT, *listed, *told)}
 
 
 def _channel(field: str) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import isfinite
@@ -176,6 +176,19 @@ def sections(product: str) -> Mapping[str, Shape]:
         "rgw": Fields({**_counts("count", "zones", "zonegroups"), "frontends": Names()}),
         "balancer": Fields({"active": FLAG, "mode": TEXT}),
     }
+
+
+def paths(name: str, shape: Shape) -> Iterator[str]:
+    """Where in a report the values of a shape are: ``pools[].size``, ``services.<type>``."""
+    if isinstance(shape, Fields):
+        for key, inner in shape.of.items():
+            yield from paths(f"{name}.{key}", inner)
+    elif isinstance(shape, Each):
+        yield from paths(f"{name}.<{shape.key}>", shape.of)
+    elif isinstance(shape, Many):
+        yield from paths(f"{name}[]", shape.of)
+    else:
+        yield f"{name}[]" if isinstance(shape, Names) else name
 
 
 # -- holding a value to its shape ---------------------------------------------------------------------------------
