@@ -54,8 +54,9 @@ def test_all_wrong_settings_are_named_in_one_line(program: Program, receiver: Re
         ("raise SystemExit(3)", 3),
         ("raise ValueError('the program\\'s own')", 1),
         ("import os, signal; os.kill(os.getpid(), signal.SIGINT)", -signal.SIGINT),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", -signal.SIGTERM),
     ],
-    ids=["return", "exit", "exception", "SIGINT"],
+    ids=["return", "exit", "exception", "SIGINT", "SIGTERM"],
 )
 @pytest.mark.parametrize("endpoint", ["black hole", "refusing", "unresolvable"])
 def test_the_end_is_what_it_would_be_without_us(program: Program, endpoint: str, ending: str, code: int) -> None:
