@@ -242,7 +242,8 @@ def test_a_page_says_what_leaves_of_each_attribute(tmp_path: Path) -> None:
         "never": {"type": "string", "sensitivity": "drop"},
     }
     attributes = {name: {**about, "purpose": "a|b <c>\nd"} for name, about in kinds.items()}
-    event = {"purpose": "Why.", "attributes": attributes, "owner": "us", "channel": "basic", "expires": "2030-12-31"}
+    about = {"owner": "us", "channel": "basic", "review": "https://example.com/1", "expires": "2030-12-31"}
+    event = {"purpose": "Why.", "attributes": attributes, **about}
     told = page(load({"plan": "p", "version": 1, "product": {"write_key": "k3y"}, "events": {"e": event}}))
 
     assert [
@@ -253,7 +254,7 @@ def test_a_page_says_what_leaves_of_each_attribute(tmp_path: Path) -> None:
         "| `power` | integer | the range it is in, by its lower edge: 0, 1, 2, 4, 8 … | a\\|b &lt;c> d |",
         "| `never` | string | nothing | a\\|b &lt;c> d |",
     ] == [line for line in told.splitlines() if line.endswith("d |")]
-    assert "owner: us; channel: basic; leaves until: 2030-12-31" in told
+    assert "owner: us; channel: basic; review: https://example.com/1; leaves until: 2030-12-31" in told
     assert "k3y" not in told
 
 

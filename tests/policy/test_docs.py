@@ -36,6 +36,22 @@ def test_examples_that_stay(what: str, name: str, value: str) -> None:
     assert value == BOB.text(name, value), what
 
 
+def test_every_row_of_the_comparison_is_proved() -> None:
+    """Each of the 24 rows links to a test that is there."""
+    links = [
+        re.fullmatch(r"\[(test_\w+)\]\(\.\./(tests/[\w/]+\.py)\)", row[-1]) for row in rows(PRIVACY, "| what | Go |")
+    ]
+    missing = [
+        f"{link[2]}::{link[1]}"
+        for link in links
+        if link is not None
+        and not re.search(rf"^def {link[1]}\(", (DOCS.parent / link[2]).read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+
+    assert 24 == len(links) == len(list(filter(None, links)))
+    assert [] == missing
+
+
 def test_order_of_consent() -> None:
     """The page lists the sources in the order of the code's own list."""
     listed = [row[1] for row in rows(PRIVACY, "| | source | says off |")]
