@@ -67,7 +67,7 @@ class Consent:
         default_on: bool,
         environ: Mapping[str, str],
         argv: Sequence[str],
-        admin_path: Path = ADMINISTRATOR,
+        admin_path: Path | None = None,
         default_by: str = "default",
         *,
         destination: str = "",
@@ -77,7 +77,7 @@ class Consent:
         whose channels are asked about; ``license``: what its format demands."""
         self._said = (*_environment(environ), *_switches(switches, environ, argv))
         # configuration tools and container mounts make links below /etc; in the state folder nobody has cause to
-        self._admin = File(admin_path, follow=True)
+        self._admin = File(admin_path or ADMINISTRATOR, follow=True)
         self._stored = File(service_dir / FILE, follow=False)
         self._destination, self._license = destination, license
         default_on = default_on and not license
