@@ -1,7 +1,7 @@
 """What `make demo` runs: a real program, real receivers on this machine, and everything that goes between them.
 
-The program is ferry.py, which knows nothing of usagewire's exporters: its environment names them. Nothing leaves
-this machine and nothing stays on it. Exit status 1 when what arrived is not what ferry did.
+The programs are ferry.py and stone.py, which know nothing of usagewire's exporters: their environment names them.
+Nothing leaves this machine and nothing stays on it. Exit status 1 when what arrived is not what they did.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from usagewire.inspector.receiver import Receiver
 from usagewire.inspector.routes import Received
 from usagewire.inspector.serve import Inspector
 
-FERRY = Path(__file__).with_name("ferry.py")
+FERRY, STONE = Path(__file__).with_name("ferry.py"), Path(__file__).with_name("stone.py")
 INSTRUMENT = Path(sys.executable).with_name("opentelemetry-instrument")
 COMPONENT_EVENTS = ("server_start", "client_start", "client_stop", "server_stop")
 COUNTED = {
@@ -84,6 +84,8 @@ def main() -> None:
         usagewire("status", home)
         title("What ferry did, and what arrived")
         faults = compare(expected, events, reports, plain_lines)
+        with Receiver(watch=journal.take) as cluster:
+            faults += run_stone(cluster, home)
         if faults:
             sys.exit("\n".join(["", "demo failed:", *faults]))
         print(
@@ -127,6 +129,48 @@ def run_ferry(files: int, events: str, reports: str, home: Mapping[str, str]) ->
     if done.returncode or moved is None:
         sys.exit(f"demo failed: ferry ended with status {done.returncode}")
     return int(moved[1]), plain
+
+
+def run_stone(cluster: Receiver, home: Mapping[str, str]) -> list[str]:
+    """A cluster's report in channels, and its disks', from its own command line; what is wrong, in sentences."""
+    settings = {
+        "OTEL_SERVICE_NAME": "stone",
+        "OTEL_LOGS_EXPORTER": "stone",
+        "OTEL_METRICS_EXPORTER": "stone",
+        "OTEL_TRACES_EXPORTER": "none",
+        "OTEL_EXPORTER_STONE_ENDPOINT": cluster.url,
+        **home,
+    }
+
+    def stone(*arguments: str) -> str:
+        print(f"\n$ stone {' '.join(arguments)}\n", flush=True)
+        command = [str(INSTRUMENT), sys.executable, str(STONE), *arguments]
+        done = subprocess.run(
+            command, env=environment(settings), capture_output=True, text=True, timeout=60, check=False
+        )
+        told = [line for line in done.stderr.splitlines() if "devices reported" in line or "left out" in line]
+        print(done.stdout, *(f"{line}\n" for line in told), sep="", end="", flush=True)
+        return str(done.stdout)
+
+    title("Another program: a cluster, which shares nothing before somebody has agreed to the licence")
+    stone("telemetry", "on", "--license", "sharing-1-0")
+    ran = stone("run")
+    stone("telemetry", "show", "--full")
+    stone("telemetry", "show-device")
+    stone("telemetry", "send")
+    disks = int((re.findall(r"(\d+) disks", ran) or ["0"])[0])
+    if not disks:
+        print("\nNo device report: smartctl has found no disk here that it may ask; it said so above.")
+    cluster.wait_for(lambda: bool(cluster.requests), PATIENCE)
+    sent = [event for request in cluster.requests if request.path == "/report" for event in request.events]
+    faults = [f"a receiver complained: {complaint}" for complaint in cluster.complaints()]
+    if len(sent) != 1 or not {"crashes", "osd", "usage", "metadata", "balancer"} <= sent[0].keys():
+        faults.append("the cluster's report did not arrive once, with every section")
+    if bool(disks) != any(request.path == "/device" for request in cluster.requests):
+        faults.append("the disks' reports did not arrive")
+    if any(b"secret-object" in request.body for request in cluster.requests):
+        faults.append("a message of an exception left the program")
+    return faults
 
 
 def usagewire(command: str, home: Mapping[str, str]) -> None:

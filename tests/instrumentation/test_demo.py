@@ -38,6 +38,10 @@ def test_demo_shows_that_everything_arrived(tmp_path: Path) -> None:
     assert "POST /collect  1 event" in done.stdout
     assert "    transfer status  queued=8  started=8  completed=8  failed=0\n" in done.stdout
     assert "  file sizes, total                             8          8\n" in done.stdout
+    assert "stone: on under the licence sharing-1-0" in done.stdout
+    assert '"backtrace": [' in done.stdout
+    assert "no devices reported: " in done.stdout or "/device" in done.stdout
+    assert "secret-object" not in done.stdout
     assert "All of it arrived, once, and nothing else" in done.stdout
     assert [] == list(tmp_path.iterdir())
 

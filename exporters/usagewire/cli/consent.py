@@ -87,7 +87,8 @@ def on(license: str, channel: tuple[str, ...], **names: str | None) -> None:
         switch(choice, service_dir, found, channel, _who("on"), True)
         return
     _check_license(license, _meant(choice, found), stored.licenses, service_dir.name)
-    there = [as_left(one.place, os.environ) for one in found if one.destination is not None]
+    left = [one for one in found if one.destination is not None and one.place.destination_json.exists()]
+    there = [as_left(one.place, os.environ) for one in left]
     grown = {one.place.name: one.destination.held_back for one in found if one.destination is not None}
     if stored.on and (not license or license in stored.licenses) and not any(grown.values()):
         click.echo(f"{service_dir.name}: already {good('on')}, stored in {service_dir / FILE}")
