@@ -7,14 +7,18 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 import requests
 
+from tests.support.golden import cases, items, packed, settings_for
 from tests.support.left import Left, leave, make_events
 from tests.support.shell import Shell
+from usagewire import formats
 from usagewire.inspector.journal import Journal
+from usagewire.inspector.received import Received
+from usagewire.inspector.records import Records
 from usagewire.inspector.serve import Inspector
 
 SECRET = "s3cret-key"
@@ -23,10 +27,14 @@ SECRET = "s3cret-key"
 class Reader:
     """Who has the page's URL."""
 
-    def __init__(self, url: str, state: Path) -> None:
-        self.state, self.shell = state, Shell(state)
+    def __init__(self, url: str, state: Path, journal: Journal) -> None:
+        self.state, self.shell, self.journal = state, Shell(state), journal
         self._base, self._session = url.partition("/?")[0], requests.Session()
         assert self._session.get(url, timeout=60).ok
+
+    def load(self, path: str) -> bytes:
+        """A file, as it is."""
+        return self._session.get(self._base + path, timeout=60).content
 
     def read(self, path: str = "/", status: int = 200) -> str:
         """What a view says."""
@@ -39,8 +47,9 @@ class Reader:
 def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
     """One, on a state folder that is not there yet."""
     monkeypatch.setenv("USAGEWIRE_STATE_DIR", str(tmp_path / "state"))
-    with Inspector(Journal()) as inspector:
-        yield Reader(inspector.url, tmp_path / "state")
+    journal = Journal()
+    with Inspector(journal) as inspector:
+        yield Reader(inspector.url, tmp_path / "state", journal)
 
 
 def test_a_service_that_was_only_decided_about(reader: Reader) -> None:
@@ -180,6 +189,32 @@ def test_a_long_history_has_pages(reader: Reader) -> None:
     assert 'rel="next"' in first
     assert 'rel="next"' not in last
     assert 120 == len(json.loads(reader.read("/programs/shop/segment/export.json"))["sent"])
+
+
+@pytest.mark.parametrize(
+    ("case", "says"),
+    [
+        ("jetstream/protobuf", "file sizes: a number made of its name"),
+        ("jina/upstream", "how protobuf is implemented"),
+    ],
+)
+def test_a_wrapped_body_is_shown_as_what_it_says(reader: Reader, case: str, says: str) -> None:
+    """Protobuf and Base64 are unpacked and explained, on the view and in the export; the body as it came is kept."""
+    name, _, which = case.partition("/")
+    format, made = formats.load(name), cases(name)[which]
+    settings = settings_for(format, made.settings)
+    [(request, _), *_] = packed(format, items(format, made, settings), settings)
+    headers = {key.lower(): value for key, value in request.headers.items()}
+    path = urlsplit(request.url).path
+    Records(watch=reader.journal.take).take(Received(1, "POST", path, headers, request.body, request.body, 1))
+
+    said = reader.read("/received/1")
+    [exported] = json.loads(reader.read("/received/export.json"))["requests"]
+
+    assert "None: it is as the format’s document says." in said
+    assert says in said
+    assert json.loads(request.readable or exported["says"]) == json.loads(exported["says"])
+    assert request.body == reader.load("/received/1/body")
 
 
 @pytest.mark.parametrize(

@@ -150,9 +150,9 @@ def _count(counter: Counter[str], name: str, count: int) -> None:
 
 
 def _platform(received: Received) -> Any:
-    from usagewire.inspector.checks.jetstream import information
+    from usagewire.inspector.checks.jetstream import read
 
-    return information(received).get("platform")
+    return (mapping(read(received)[0]) or {}).get("platform")
 
 
 def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -6,12 +6,14 @@ installed; JetStream's, which needs protobuf, is loaded with its first request.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 
 from usagewire.inspector.checks import jina, segment, stone, tts
-from usagewire.inspector.received import Answer, Check, Checked, Received, mapping
+from usagewire.inspector.received import Answer, Check, Checked, Received, mapping, media_type
 
-__all__ = ["BY_FORMAT", "ROUTES", "Answer", "Checked", "Received", "check", "format_of", "mapping"]
+__all__ = ["BY_FORMAT", "ROUTES", "Answer", "Checked", "Received", "check", "format_of", "mapping", "readable"]
 
 
 def _jetstream(received: Received) -> Checked:
@@ -51,3 +53,16 @@ def check(received: Received) -> Checked:
 
 def _route(received: Received) -> tuple[str, str]:
     return received.method, received.path.partition("?")[0]
+
+
+def readable(received: Received) -> bytes:
+    """What the body says, as JSON where a format wraps it in something else; the body itself otherwise."""
+    format = format_of(received)
+    if format == "jina" and media_type(received) == jina.UPSTREAM:
+        return jina.decoded(received.body) or received.body
+    if format == "jetstream" and media_type(received) != "application/json":
+        from usagewire.inspector.checks.jetstream import read
+
+        with suppress(ValueError):
+            return json.dumps(read(received)).encode()
+    return received.body

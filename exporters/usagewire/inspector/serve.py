@@ -15,7 +15,7 @@ from types import TracebackType
 import uvicorn
 
 from usagewire.config import is_loopback
-from usagewire.inspector.app import Site
+from usagewire.inspector.app import make
 from usagewire.inspector.guard import Guard
 from usagewire.inspector.journal import Journal
 from usagewire.inspector.records import Records
@@ -42,8 +42,8 @@ class Inspector:
         name = f"[{host}]" if ":" in host else host
         token = secrets.token_urlsafe(24)
         self.url = f"http://{name}:{port}/?token={token}"
-        site = Site(journal, receivers, addresses or {}, plan)
-        guard = Guard(site.app(), token, name, port, anywhere=not is_loopback(host))
+        app = make(journal, receivers, addresses or {}, plan)
+        guard = Guard(app, token, name, port, anywhere=not is_loopback(host))
         config = uvicorn.Config(
             guard,
             log_level="warning",

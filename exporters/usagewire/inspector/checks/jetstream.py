@@ -39,8 +39,8 @@ VALUES: Mapping[str, tuple[str, ...]] = {
 _NAMES = {key(name): name for name in DOCUMENTED}
 
 
-def _read(received: Received) -> list[Any]:
-    """The session in a body. Raises `ValueError`."""
+def read(received: Received) -> list[Any]:
+    """The session in a body, in any of its three forms. Raises `ValueError`."""
     if media_type(received) != "application/json":
         return list(from_protobuf(received.body))
     try:
@@ -67,7 +67,7 @@ def session(received: Received) -> Checked:
         [] if kind in _KINDS[received.path] else [f"Content-Type: {kind!r}, not {' or '.join(_KINDS[received.path])}"]
     )
     try:
-        found = _read(received)
+        found = read(received)
     except ValueError as fault:
         invalid = {"grpc-status": "3"} if received.path == CALL else {}
         return Checked((), (*wrong, f"body: {fault}"), Answer(200 if invalid else 400, b"invalid", invalid))
@@ -77,11 +77,6 @@ def session(received: Received) -> Checked:
 def events(session: Sequence[Any]) -> tuple[dict[str, Any], ...]:
     """The data sets, each under its name with its values by what they are."""
     return tuple(_event(data) for data in session[1:])
-
-
-def information(received: Received) -> dict[str, Any]:
-    """The information structure of a session that was found to be one."""
-    return mapping(_read(received)[0]) or {}
 
 
 def _event(data: Any) -> dict[str, Any]:
