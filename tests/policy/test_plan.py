@@ -235,6 +235,29 @@ def test_a_strangers_plan_is_refused(tmp_path: Path) -> None:
         load(path)
 
 
+def test_a_plan_among_a_packages_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A product ships its plan with its code; the package is not imported for it."""
+    package = tmp_path / "ferry_with_plan"
+    (package / "data").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError")
+    (package / "data" / "plan.yaml").write_bytes(READYSET.read_bytes())
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    assert "readyset" == load("ferry_with_plan:data/plan.yaml").name
+    for source, why in (
+        ("ferry_with_plan:none.yaml", "none.yaml: No such file"),
+        ("ferry_without:plan.yaml", "plan=ferry_without:plan.yaml: no package ferry_without is installed"),
+        ("ferry_without.a:plan.yaml", "no package ferry_without.a is installed"),
+        ("ferry_with_plan.a:plan.yaml", "no package ferry_with_plan.a is installed"),
+        ("json.decoder:plan.yaml", "no package json.decoder is installed"),
+    ):
+        with pytest.raises(PlanError, match=why):
+            load(source)
+    (tmp_path / "odd:plan.yaml").write_bytes(READYSET.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert "readyset" == load("odd:plan.yaml").name
+
+
 def test_where_a_plan_is_found() -> None:
     """The keyword, else USAGEWIRE_PLAN, else none."""
     assert ("a", "b", None) == (

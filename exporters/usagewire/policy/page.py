@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from usagewire.policy.gate import Attribute, Entry, Plan, Product
-from usagewire.policy.plan import settings_named
+from usagewire.policy.known import settings_named
 
 _FLAT = str.maketrans({"\n": " ", "|": "\\|", "<": "&lt;"})
 

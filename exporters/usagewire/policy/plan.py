@@ -7,20 +7,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
-from usagewire import formats
-from usagewire.config import COMMON, rows
-from usagewire.config import parse as parse_setting
 from usagewire.errors import PlanError
 from usagewire.policy.gate import KINDS, Attribute, Entry, Gate, Open, Plan, Product, Sensitivity, tagged
-from usagewire.policy.source import At, line_of, read, values
-from usagewire.signals import Setting, Switch
+from usagewire.policy.known import channels, setting_fault
+from usagewire.policy.source import At, line_of, packaged, read, shown, values
+from usagewire.signals import Switch
 
 __all__ = ["Attribute", "Entry", "Gate", "Open", "Plan", "Product", "find", "load", "parse"]
 
@@ -40,13 +36,14 @@ def find(keyword: str | os.PathLike[str] | Mapping[str, Any] | None, environ: Ma
 
 
 def load(source: Any) -> Plan:
-    """The plan in the file at a path, or in a mapping of the same shape. Raises `PlanError`, and nothing else."""
+    """The plan in the file at a path, in ``package:file``, or in a mapping of the same shape. Raises `PlanError`, and
+    nothing else."""
     if isinstance(source, Mapping):
         return _Check({}, []).plan(source)
     try:
-        path = Path(source)
+        path = packaged(source) or Path(source)
     except TypeError as fault:
-        raise PlanError([f"plan={_shown(source)}: a path, or a table of a plan's shape, is needed"]) from fault
+        raise PlanError([f"plan={shown(source)}: a path, or a table of a plan's shape, is needed"]) from fault
     try:
         return parse(read(path))
     except (OSError, ValueError) as fault:  # ValueError: a path that cannot be one
@@ -77,7 +74,7 @@ class _Check:
         name = self._text(("plan",), top, required=True)
         version: Any = top.get("version")
         if not KINDS["integer"](version) or version < 1:
-            self._fault(("version",), f"a whole number, 1 or more, is needed, not {_shown(version)}")
+            self._fault(("version",), f"a whole number, 1 or more, is needed, not {shown(version)}")
         self._defined = self._attributes(("attributes",), top.get("attributes"))
         product = self._product(top.get("product"))
         events = self._entries("events", top.get("events"), (*ENTRY, "body"))
@@ -98,7 +95,7 @@ class _Check:
         if value is None and at:
             return {}
         if not isinstance(value, Mapping):
-            self._fault(at, f"a table is needed, not {_shown(value)}")
+            self._fault(at, f"a table is needed, not {shown(value)}")
             return {}
         table = {str(key): item for key, item in cast("Mapping[str, Any]", value).items()}
         for key in table if known else ():
@@ -111,7 +108,7 @@ class _Check:
         if value is None and not required:
             return ""
         if not isinstance(value, str) or not value.strip():
-            self._fault(at, f"text is needed, not {_shown(value)}")
+            self._fault(at, f"text is needed, not {shown(value)}")
             return ""
         return value.strip()
 
@@ -121,7 +118,7 @@ class _Check:
             return ()
         items = cast("list[Any]", value) if isinstance(value, (list, tuple)) else [None]
         if not all(isinstance(item, str) and item for item in items):
-            self._fault(at, f"a list of texts is needed, not {_shown(value)}")
+            self._fault(at, f"a list of texts is needed, not {shown(value)}")
             return ()
         return tuple(cast("list[str]", items))
 
@@ -132,7 +129,7 @@ class _Check:
         for name, fact in table.items():
             if name in FACTS:
                 continue
-            fault = _setting_fault(name, fact)
+            fault = setting_fault(name, fact, FACTS)
             if fault:
                 self._fault((*at, name), fault)
             settings[name] = fact
@@ -147,7 +144,7 @@ class _Check:
                 switches.append(Switch(match["name"], "false" if match["false"] else "present"))
         consent = table.get("consent")
         if consent not in (None, True, False, "on", "off"):
-            self._fault((*at, "consent"), f"on or off is needed, not {_shown(consent)}")
+            self._fault((*at, "consent"), f"on or off is needed, not {shown(consent)}")
         return Product(
             settings=settings,
             variables=self._texts((*at, "variables"), table),
@@ -215,7 +212,7 @@ class _Check:
     def _choice(self, at: At, value: Any, choices: tuple[str, ...]) -> str:
         if value in choices:
             return str(value)
-        self._fault(at, f"one of {', '.join(choices)} is needed, not {_shown(value)}")
+        self._fault(at, f"one of {', '.join(choices)} is needed, not {shown(value)}")
         return choices[0]
 
     def _list(self, at: At, value: Any, is_item: Callable[[Any], bool], what: str) -> list[Any] | None:
@@ -223,7 +220,7 @@ class _Check:
             return None
         items = list(cast("list[Any]", value)) if isinstance(value, (list, tuple)) else []
         if not items or not all(is_item(item) for item in items):
-            self._fault(at, f"a list of {what} is needed, not {_shown(value)}")
+            self._fault(at, f"a list of {what} is needed, not {shown(value)}")
             return None
         return items
 
@@ -233,48 +230,5 @@ class _Check:
         try:
             return value if value is None or isinstance(value, date) else date.fromisoformat(str(value))
         except ValueError:
-            self._fault(at, f"a date such as 2030-12-31 is needed, not {_shown(value)}")
+            self._fault(at, f"a date such as 2030-12-31 is needed, not {shown(value)}")
             return None
-
-
-def settings_named(name: str) -> Iterable[Setting]:
-    """The settings of that name, one for each format that has it; a common one at once, without loading any."""
-    common = [row for row in COMMON if row.name == name]
-    if common:
-        return common
-    return (row for row in every_setting() if row.name == name)
-
-
-def channels() -> tuple[str, ...]:
-    """Every channel that some format can switch by itself."""
-    choices = (row.choices for row in every_setting() if row.name == "channels")
-    return tuple(dict.fromkeys(channel for some in choices for channel in some))
-
-
-@lru_cache
-def every_setting() -> tuple[Setting, ...]:
-    """The rows of every format that is installed."""
-    found: list[Setting] = []
-    for name in formats.names():
-        with suppress(Exception):  # a stranger's format that cannot be loaded has no say
-            found += rows(formats.load(name))
-    return tuple(found)
-
-
-def _setting_fault(name: str, value: Any) -> str:
-    """What is wrong with a setting among the product's facts; a value that suits one format is in order."""
-    fault = ""
-    for row in settings_named(name):
-        if row.kind == "path":  # a file of the machine that the plan is for, not of the one that checks it
-            return "" if isinstance(value, str) else f"a path is needed, not {_shown(value)}"
-        try:
-            parse_setting(row, value)
-        except ValueError as why:
-            fault = fault or (str(why) if row.secret else f"{_shown(value)}: {why}")
-        else:
-            return ""
-    return fault or f"neither a fact ({', '.join(FACTS)}) nor a setting of any format"
-
-
-def _shown(value: Any) -> str:
-    return "nothing" if value is None else repr(value)[:60]

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from usagewire.policy.gate import KINDS
-from usagewire.policy.plan import SENSITIVITIES, channels, every_setting
+from usagewire.policy.known import channels, every_setting
+from usagewire.policy.plan import SENSITIVITIES
 from usagewire.signals import Setting
 
 _TEXT = {"type": "string", "pattern": r"\S"}

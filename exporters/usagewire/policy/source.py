@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ DEEPEST = 16
 
 At = tuple[str, ...]
 """Where in the plan: ``("events", "server_start", "purpose")``."""
+_PACKAGED = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([^/:][^:]*)")
 _LINE = re.compile(r"(?:.*: )?line ([0-9]+): ")
 
 
@@ -26,6 +28,23 @@ def line_of(fault: str) -> int | None:
     """The line that a fault names; ``None`` where it is about the whole."""
     found = _LINE.match(fault)
     return int(found[1]) if found else None
+
+
+def packaged(source: Any) -> Path | None:
+    """Where ``ferry:plan.yaml`` lies: the file among the data of the package ``ferry``, which is not imported for it
+    (of ``ferry.data`` the parent is). Raises `PlanError` where no such package is installed."""
+    found = _PACKAGED.fullmatch(source) if isinstance(source, str) and not os.path.exists(source) else None
+    if found is None:
+        return None
+    try:
+        spec = find_spec(found[1])
+    except Exception:  # a parent that is missing, or fails at its import
+        spec = None
+    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
+    if not folders:
+        raise PlanError([f"plan={source}: no package {found[1]} is installed, nor is there such a file"])
+    paths = [Path(folder, found[2]) for folder in folders]
+    return next((path for path in paths if path.exists()), paths[0])
 
 
 def read(path: Path) -> bytes:
@@ -104,3 +123,8 @@ def values(text: bytes, lines: dict[At, int], faults: list[str]) -> Any:
         raise PlanError([*faults, f"not YAML in UTF-8: {str(fault).splitlines()[0]}"]) from fault
     finally:
         scalars.dispose()
+
+
+def shown(value: Any) -> str:
+    """``value`` as a fault quotes it."""
+    return "nothing" if value is None else repr(value)[:60]
