@@ -38,9 +38,11 @@ class Sent:
         self._place, self._most, self._clock = place, most, clock
         self.uncertain: set[str] = set()
         """Lanes whose last request may have arrived although nobody saw the answer."""
+        self._room = -1  # bytes until the folder is looked through again, which asks for the size of every file
 
     def begin(self, epoch: str) -> None:
         """Look at what the holder before left."""
+        self._room = -1
         self.uncertain = {_lane(name) for name in self._unsettled(epoch, ".open")}
 
     def sending(self, epoch: str, url: str, body: bytes, count: int, packed: bytes = b"", lane: str = "") -> str:
@@ -48,13 +50,9 @@ class Sent:
         where it leaves so, which takes a tenth of the room."""
         before = [name for name in self._unsettled(epoch) if _lane(name) == lane]
         content: dict[str, Any] = {"time": self._clock(), "url": url, "count": count, "bytes": len(body)}
-        if packed:
-            content["body_gzip"] = base64.b64encode(packed).decode()
-        elif len(body) <= self._most:
-            try:
-                content["body"] = body.decode()
-            except ValueError:
-                content["body_base64"] = base64.b64encode(body).decode()
+        key, text = _text(body, packed)
+        if len(text) <= self._most * 3 // 4:  # or it would push everything out, itself included
+            content[key] = text
         name = f"{epoch}-{content['time']:020d}-{secrets.token_hex(4)}{lane and '-' + lane}"
         raw = orjson.dumps(content)[:-1]  # the closing brace comes with the verdict
         for attempt in (1, 2):
@@ -83,12 +81,15 @@ class Sent:
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 write_all(descriptor, b"," + finish[1:] + b"\n")
+                self._room -= os.fstat(descriptor).st_size
             finally:
                 os.close(descriptor)
             if not uncertain:
                 path.rename(path.with_suffix(".json" if settled else ".retry"))
                 sync_folder(self._place.sent)
-            trim(self._place.sent, self._most)
+            if self._room < 0:
+                trim(self._place.sent, self._most - self._most // 8)
+                self._room = self._most // 8
 
     def forget_bodies(self, epoch: str) -> None:
         """Take the bodies out of the copies of what was tried and is not settled; that it was tried stays known."""
@@ -111,6 +112,16 @@ class Sent:
         for name in unsettled:
             with suppress(OSError):
                 (self._place.sent / name).unlink()
+
+
+def _text(body: bytes, packed: bytes) -> tuple[str, str]:
+    """A body as JSON can hold it: key and text; see `body_of`."""
+    if packed:
+        return "body_gzip", base64.b64encode(packed).decode()
+    try:
+        return "body", body.decode()
+    except ValueError:
+        return "body_base64", base64.b64encode(body).decode()
 
 
 def _lane(name: str) -> str:
