@@ -63,4 +63,7 @@ faults: $(DONE)  # the long form of the fault tests
 
 .PHONY: bench
 bench: $(DONE)  # costs, beside the peers, in one run
-	@$(BIN)/python benchmarks/cost.py
+	@test -d $(VENV)/bench || $(BIN)/python -m venv $(VENV)/bench
+	@$(VENV)/bench/bin/python -m pip install -qq --disable-pip-version-check 'pip>=25.1'
+	@$(VENV)/bench/bin/python -m pip install -qq --disable-pip-version-check --group bench -e '.[fast]'
+	@$(VENV)/bench/bin/python -m benchmarks.all

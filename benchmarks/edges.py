@@ -1,0 +1,178 @@
+"""What usagewire costs at the edges, beside the peers: to import, to end, and in memory while the endpoint is down.
+
+    make bench
+    python -m benchmarks.edges [--rounds 5] [--waiting 100000] [--json]
+
+Each figure is the median of interleaved rounds, less what the bare SDK takes for the same. The endpoint accepts
+connections and never answers, as one behind a firewall does, so that ending costs whatever a client waits for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from statistics import median
+
+IMPORTS = {
+    "usagewire": "import usagewire.sdk",
+    "segment": "import segment.analytics",
+    "posthog": "import posthog",
+    "rudderstack": "import rudderstack.analytics",
+    "OTLP/HTTP": "import opentelemetry.exporter.otlp.proto.http._log_exporter",
+}
+SDK = "import opentelemetry.sdk._logs.export, opentelemetry.sdk.metrics.export"
+PATIENCE = 30.0
+"""Seconds after which a process that does not end is killed; some clients would take many minutes."""
+MAKE = {
+    "no-op exporter": """
+from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter as Exporter
+class Nothing(Exporter):
+    def export(self, batch):
+        return None
+processor = BatchLogRecordProcessor(Nothing(), max_queue_size=COUNT + 512)
+""",
+    "usagewire": """
+from usagewire.sdk import SegmentLogExporter
+processor = BatchLogRecordProcessor(SegmentLogExporter(endpoint=URL, write_key="w"), max_queue_size=COUNT + 512)
+""",
+    "usagewire, lean": """
+from usagewire.sdk import LeanLogRecordProcessor, SegmentLogExporter
+processor = LeanLogRecordProcessor(SegmentLogExporter(endpoint=URL, write_key="w"), max_queue_size=COUNT + 512)
+""",
+    "OTLP/HTTP": """
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+processor = BatchLogRecordProcessor(OTLPLogExporter(endpoint=URL + "/v1/logs"), max_queue_size=COUNT + 512)
+""",
+}
+EMIT = """
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+{make}
+provider = LoggerProvider()
+provider.add_log_record_processor(processor)
+logger = provider.get_logger("bench")
+def emit(number):
+    logger.emit(event_name="deployment_started", attributes={{"number": number, "db_backend": "mysql", "ok": True}})
+finish = provider.force_flush
+"""
+CLIENT = """
+from {module} import Client
+client = Client("w", host=URL, max_queue_size=COUNT + 1)
+def emit(number):
+    client.track(anonymous_id="a", event="deployment_started", properties={{"number": number, "db_backend": "mysql"}})
+finish = lambda timeout_millis=0: None
+import atexit
+atexit.register(client.join)
+"""
+EMITTERS = {
+    **{name: EMIT.format(make=make) for name, make in MAKE.items()},
+    "segment": CLIENT.format(module="segment.analytics.client"),
+    "rudderstack": CLIENT.format(module="rudderstack.analytics.client"),
+}
+MEMORY = """
+import time
+def resident():
+    return next(int(line.split()[1]) / 1024 for line in open("/proc/self/status") if line.startswith("VmRSS"))
+for number in range(100):
+    emit(number)
+finish(timeout_millis=1)
+time.sleep(1)
+before = resident()
+for number in range(COUNT):
+    emit(number)
+    if number % 400 == 0:
+        time.sleep(0.005)
+if LOCAL:
+    finish(timeout_millis=60_000)
+print(resident() - before)
+import os
+os._exit(0)
+"""
+END = """
+import time
+emit(0)
+time.sleep(1.5)
+emit(1)
+print(time.time(), flush=True)
+"""
+
+
+def python(code: str, state: str, patience: float = 300) -> tuple[str, float]:
+    """Run it; what it printed, and when it had ended, or when patience was at an end."""
+    environ = {**os.environ, "USAGEWIRE_STATE_DIR": state, "PYTHONWARNINGS": "ignore"}
+    with subprocess.Popen([sys.executable, "-c", code], env=environ, stdout=subprocess.PIPE, text=True,
+                          stderr=subprocess.DEVNULL) as process:  # fmt: skip
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        ended = time.time()
+        assert process.stdout is not None
+        return process.stdout.read(), ended
+
+
+def importing(name: str) -> float:
+    """Milliseconds over the SDK's own import."""
+    lines = f"import time\n{SDK}\nbegan = time.perf_counter()\n{IMPORTS[name]}\nprint(time.perf_counter() - began)"
+    with tempfile.TemporaryDirectory() as state:
+        printed, _ = python(lines, state)
+    return float(printed) * 1000 if printed else float("nan")
+
+
+def remembering(name: str, count: int, url: str) -> float:
+    """MiB that a process grows by while so many events wait."""
+    local = name in ("usagewire", "usagewire, lean")
+    head = f"COUNT, URL, LOCAL = {count}, {url!r}, {local}\n"
+    with tempfile.TemporaryDirectory() as state:
+        printed, _ = python(head + EMITTERS[name] + MEMORY, state)
+    return float(printed) if printed else float("nan")
+
+
+def ending(name: str, url: str) -> float:
+    """Milliseconds from the last event to the end of the process."""
+    with tempfile.TemporaryDirectory() as state:
+        printed, ended = python(f"COUNT, URL = 100, {url!r}\n" + EMITTERS[name] + END, state, PATIENCE)
+    return (ended - float(printed)) * 1000 if printed else float("nan")
+
+
+def main() -> None:
+    """Measure all, round by round."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--waiting", type=int, default=100_000)
+    parser.add_argument("--json", action="store_true", help="print the medians as JSON")
+    said = parser.parse_args()
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as hole:
+        url = f"http://127.0.0.1:{hole.getsockname()[1]}"
+        rounds: dict[str, dict[str, list[float]]] = {"import": {}, "exit": {}, "memory": {}}
+        for number in range(said.rounds):
+            print(f"round {number + 1} of {said.rounds} …", file=sys.stderr, flush=True)
+            for name in IMPORTS:
+                rounds["import"].setdefault(name, []).append(importing(name))
+            for name in EMITTERS:
+                rounds["exit"].setdefault(name, []).append(ending(name, url))
+        for name in EMITTERS:
+            rounds["memory"].setdefault(name, []).append(remembering(name, said.waiting, url))
+    found = {key: {name: median(each) for name, each in by_name.items()} for key, by_name in rounds.items()}
+    if said.json:
+        print(json.dumps(found))
+        return
+    units = {
+        "import": "ms to import, over the SDK's own",
+        "exit": "ms from the last event to the end of the process, endpoint silent",
+        "memory": f"MiB grown with {said.waiting:,} events waiting, endpoint silent",
+    }
+    for key, by_name in found.items():
+        print(units[key])
+        for name, value in by_name.items():
+            print(f"    {name:18}{value:10,.1f}")
+
+
+if __name__ == "__main__":
+    main()
