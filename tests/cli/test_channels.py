@@ -116,6 +116,16 @@ def test_off_and_on_within_one_look_takes_back_all_the_same(shell: Shell, left: 
     assert "upmap" in on_disk(left)
 
 
+def test_what_a_killed_off_has_left_is_not_shown(shell: Shell, left: Left) -> None:
+    """Switched off and on again, and no look at the queue in between: `show` is as the report will be."""
+    for on in (False, True):
+        write(shell.root / "cluster", on, "test", channel=Channel("stone", "crash"))
+
+    shown = [body for body in sent(shell) if "report_id" in body][-1]
+
+    assert (["basic", "crash", "device"], False) == (shown["channels"], "crashes" in shown)
+
+
 def test_devices_are_unlinked(shell: Shell, left: Left) -> None:
     """A channel with requests of its own: nothing of it waits any more, and a report that waits is as it was."""
     before = [body for body in sent(shell) if "report_id" in body]

@@ -37,7 +37,7 @@ def test_page_mentions_everything_that_can_be_set(name: str) -> None:
     page = (ROOT / "docs" / "formats" / f"{name}.md").read_text(encoding="utf-8")
     wanted = {variable(fmt, row) for row in rows(fmt)}
     wanted |= {product for row in fmt.settings for product in row.variables}
-    wanted |= {switch.name for switch in fmt.switches} | fmt.volatile
+    wanted |= {switch.name for switch in fmt.switches} | fmt.volatile | ({fmt.license.id} if fmt.license else set())
 
     assert set() == {word for word in wanted if f"`{word}`" not in page}
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.support.golden import NOON, ORIGIN, SECOND, Case, items, packed, settings_for, strict
 from usagewire.config import Resolved, parse, rows
-from usagewire.formats import Format
+from usagewire.formats import Format, fields
 from usagewire.signals import Delivered, Event, Histogram, Item, Point, Rejected, Request, Response, Retry
 
 SAMPLES = Case(
@@ -54,6 +54,37 @@ def check_settings_explain_themselves(fmt: Format) -> None:
         assert row.name == row.name.lower().strip()
         assert row.kind != "choice" or row.choices, f"{row.name} has nothing to choose from"
         assert row.default is None or row.default == parse(row, row.default)
+
+
+def check_channels_are_those_that_can_be_switched(fmt: Format) -> None:
+    """What belongs to a channel belongs to one of the setting's choices; a report without a channel, and without all
+    the fields that are listed, holds nothing of it."""
+    known = next(row.choices for row in rows(fmt) if row.name == "channels")
+    settings, made = _ready(fmt)
+    listed = fmt.fields(settings)
+    assert {*fmt.channels.values(), *listed.values()} - {""} <= set(known)
+    assert (fmt.without is not None) == bool(fmt.channels and fmt.compile)
+    for item in made:
+        content = json.loads(item.data)
+        if (
+            fmt.without is None
+            or not listed
+            or not content.keys() <= {path.split(".")[0].split("[")[0] for path in listed}
+        ):
+            continue
+        assert b"{}" == fields.without(item.data, listed)
+        assert fmt.without(item.data, known) is None
+        for channel in known:
+            left = json.loads(fmt.without(item.data, [channel]) or b"{}")
+            assert not {path for path, one in listed.items() if one == channel} & left.keys()
+
+
+def check_a_licence_has_a_name_and_its_words(fmt: Format) -> None:
+    """The one is typed, the other read; and nothing is on before it is accepted."""
+    if fmt.license is not None:
+        assert fmt.license.id.split() == [fmt.license.id]
+        assert "http" in fmt.license.text
+        assert not fmt.default_on
 
 
 def check_it_carries_something(fmt: Format) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -90,7 +91,7 @@ def _say(target: Target, name: str, who: str, on: bool) -> None:
         click.echo(f"deleted: {plural(gone, 'item')} {'from before' if on else 'of it'}")
     if not done:
         running = holder(destination.place)
-        pid = f"process {running.pid}" if running and running.pid else "the running program"
+        pid = f"process {running.pid}" if running and running.pid else "its program"
         way_out = f"`kill -CONT {running.pid}`" if running and running.stopped else "it does so when it looks next"
         click.echo(f"{target.title}: {pid} still holds a part, which is not sent any more; {way_out}", err=True)
 
@@ -119,9 +120,10 @@ def _take_back(destination: Destination) -> bool:
     place, stance = destination.place, destination.consent({}).stance
     purge(place, stance)
     consumer = Consumer(place, stance, destination.limits())
+    ours = place.folder.stat().st_uid == os.geteuid()  # what root wrote there its program could not read
     until = time.monotonic() + PATIENCE
     while stance().on:
-        if consumer.acquire():
+        if ours and consumer.acquire():
             try:
                 consumer.refresh()
             finally:
@@ -130,7 +132,7 @@ def _take_back(destination: Destination) -> bool:
         ledger = view.read_ledger(place, stance().epoch)
         if ledger is None or ledger.under(stance()):
             return True
-        if time.monotonic() > until:
+        if time.monotonic() > until or not (ours or holder(place)):
             return False
         time.sleep(0.05)
     return True

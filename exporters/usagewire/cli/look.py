@@ -95,7 +95,7 @@ class Look:
     @cached_property
     def period(self) -> Period | None:
         """The report period as far as it has come."""
-        return view.preview(self.destination.place, self._stance)
+        return view.preview(self.destination.place, self._stance, channel_of=self.destination.channel_of)
 
     @property
     def due(self) -> int | None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -114,10 +115,11 @@ def recall(place: Place, term: str) -> Accepted | None:
 
 def remember(place: Place, term: str, accepted: Accepted) -> None:
     """Store what a yes covers. Raises `OSError`."""
-    write_json(
-        place.accepted_json,
-        {"version": 1, "term": term, "plan": accepted.plan, "content": dict(sorted(accepted.content.items()))},
-    )
+    said = {"version": 1, "term": term, "plan": accepted.plan, "content": dict(sorted(accepted.content.items()))}
+    write_json(place.accepted_json, said)
+    if os.geteuid() == 0:  # said by root for another user: that user's program must be able to read it
+        owner = place.folder.stat()
+        os.chown(place.accepted_json, owner.st_uid, owner.st_gid)
 
 
 # -- holding back -----------------------------------------------------------------------------------------------------

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 
 from usagewire.errors import StateError
 from usagewire.signals import Period, Stance
@@ -16,6 +17,7 @@ from usagewire.state.listing import REPORTS, Found, epoch_of, names, order, segm
 from usagewire.state.paths import Place, read_file
 from usagewire.state.shelf import Entry, Shelf, Source
 from usagewire.state.totals import Memory, Totals, notes, read_memory
+from usagewire.state.withdraw import drop_signals, stale
 
 NO_NONCE = "0" * 32
 MANY = 100
@@ -70,14 +72,24 @@ def peek(place: Place, stance: Stance, event_lane: str = "") -> list[Entry]:
     return [entry for lane in sorted({"", event_lane}) for entry in shelf.waiting(offsets, 1 << 62, 1 << 62, lane)[0]]
 
 
-def preview(place: Place, stance: Stance, clock: Callable[[], int] = time.time_ns) -> Period | None:
-    """The report period as it would be compiled now; ``None`` when nothing was recorded."""
+def preview(
+    place: Place,
+    stance: Stance,
+    clock: Callable[[], int] = time.time_ns,
+    *,
+    channel_of: Mapping[str, str] = MappingProxyType({}),
+) -> Period | None:
+    """The report period as it would be compiled now; ``None`` when nothing was recorded. ``channel_of``: by event or
+    metric, for what a channel that was taken back has left in the ledger."""
     if not stance.on:
         return None
-    ledger = read_ledger(place, stance.epoch) or Ledger(stance.epoch)
+    ledger = (read_ledger(place, stance.epoch) or Ledger(stance.epoch)).copy()
+    withdrawn = stale(ledger, stance.words)
+    if withdrawn:
+        drop_signals(ledger, withdrawn, channel_of)
     if ledger.closing is not None:
         return period.view(ledger.period, ledger.closing.end, ledger.closing.nonce)
-    running = ledger.copy().period
+    running = ledger.period
     running.gathered = running.gathered.copy()
     now = clock()
     for found in sorted(segments(place), key=lambda one: order(one.stem)):
