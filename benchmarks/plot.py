@@ -39,7 +39,7 @@ def draw(name: str, found: dict[str, float], folder: Path) -> None:
     axes.bar_label(axes.barh(list(bars), list(bars.values()), color=colours), fmt="{:,.1f}", padding=3, fontsize=8)
     if floor:
         axes.axvline(floor, color="black", linewidth=0.8, linestyle=":")
-        axes.annotate("the bare SDK", (floor, len(bars) - 0.45), fontsize=7, ha="center", annotation_clip=False)
+        axes.annotate("the bare SDK", (floor, -0.5), fontsize=7, ha="center", annotation_clip=False)
     axes.invert_yaxis()
     axes.margins(x=0.15)
     axes.spines[["top", "right"]].set_visible(False)
