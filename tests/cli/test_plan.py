@@ -79,7 +79,8 @@ def test_every_fault_is_named_with_its_line(shell: Shell, tmp_path: Path) -> Non
     path = write(tmp_path, BROKEN)
     expected = [
         "line 2: version: a whole number, 1 or more, is needed, not 0",
-        "line 4: product.end_point: neither a fact (variables, opt_out, consent, packages) nor a setting of any format",
+        "line 4: product.end_point: neither a fact (variables, opt_out, consent, packages, deletion) nor a setting of "
+        "any format",
         "line 5: product.timeout: 'soon': not a number of milliseconds from 1 to 315360000000",
         "line 7: events.start.purpose: text is needed, not nothing",
         "line 8: events.start.channel: 'basics' is no channel; there are basic, crash, device, ident",

@@ -31,6 +31,7 @@ PLAN: dict[str, Any] = {
         "opt_out": ["--no-telemetry", "FERRY_OPTOUT", "FERRY_TELEMETRY=false"],
         "consent": "off",
         "packages": ["ferry"],
+        "deletion": "https://telemetry.example/delete",
     },
     "attributes": {"backend": {"type": "string", "values": ["mysql", "postgres"], "purpose": "Which to support."}},
     "events": {
@@ -94,6 +95,7 @@ def test_product_facts() -> None:
     product = load(PLAN).product
     assert {"endpoint": "https://telemetry.example"} == dict(product.settings)
     assert (False, ("ferry",), ("FERRY_KEY",)) == (product.consent, product.packages, product.variables)
+    assert "https://telemetry.example/delete" == product.deletion
     expected = [("--no-telemetry", "flag"), ("FERRY_OPTOUT", "present"), ("FERRY_TELEMETRY", "false")]
     assert expected == [(switch.name, switch.kind) for switch in product.opt_out]
     assert date(2030, 12, 31) == load(PLAN).events["start"].expires
@@ -183,6 +185,12 @@ def test_refused_texts(text: str, expected: str) -> None:
         (("product", "data_sets"), {"File Sizes": ["a"]}, "'file sizes' and 'File Sizes' have the same key"),
         (("product", "data_sets"), {"mine": ["a{b"]}, "mine: 'a{b' is neither metric nor metric"),
         (("events", "start", "channel"), "basics", "'basics' is no channel; there are basic, crash, device, ident"),
+        (
+            ("product", "deletion"),
+            "http://telemetry.example/delete",
+            "product.deletion: .*plain http goes to this machine",
+        ),
+        (("product", "deletion"), 7, "product.deletion: text is needed"),
         (("product", "variables"), "FERRY_KEY", "product.variables: a list of texts"),
     ],
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from usagewire import formats
+from usagewire.cli import deletion
 from usagewire.cli.channels import begin_anew, switch
 from usagewire.cli.choose import Choice, Found, choosing, find, places
 from usagewire.cli.words import bad, good, plural
@@ -154,7 +155,12 @@ def _refused(why: str, licenses: list[License], service: str) -> click.ClickExce
     is_flag=True,
     help="Delete the service's random id and all history too: what was sent, rejected and counted.",
 )
-def off(forget: bool, channel: tuple[str, ...], **names: str | None) -> None:
+@click.option(
+    "--ask-deletion",
+    is_flag=True,
+    help="Ask the vendor to delete what was sent, where the program's tracking plan names an address for that.",
+)
+def off(forget: bool, ask_deletion: bool, channel: tuple[str, ...], **names: str | None) -> None:
     """Forbid a service to send, and delete what waits.
 
     Works at once and on a full disk, whether the program runs or not; at most the one request that is under way
@@ -167,16 +173,17 @@ def off(forget: bool, channel: tuple[str, ...], **names: str | None) -> None:
     \b
     Examples:
       usagewire off --service shop
-      usagewire off --service shop --forget
+      usagewire off --service shop --forget --ask-deletion
       usagewire off --service cluster --channel crash
     """
     choice = Choice(**names)
     service_dir = _service(choice)
     if channel:
-        if forget:
-            raise click.UsageError("--forget is about everything; say it without --channel")
+        if forget or ask_deletion:
+            raise click.UsageError("--forget and --ask-deletion are about everything; say them without --channel")
         switch(choice, service_dir, find(service_dir), channel, _who("off"), False)
         return
+    asking = deletion.prepare(find(service_dir)) if ask_deletion else []
     before = _dropped(service_dir)
     removed = 0
 
@@ -189,6 +196,10 @@ def off(forget: bool, channel: tuple[str, ...], **names: str | None) -> None:
     click.echo(f"{service_dir.name}: {bad('off')}, stored in {service_dir / FILE}")
     waited = plural(_dropped(service_dir) - before, "item")
     click.echo(f"deleted: {waited} that waited, {plural(removed, 'file')} in all")
+    if ask_deletion and not deletion.ask(asking):
+        again = f"; say `usagewire off --ask-deletion --service {service_dir.name}` again" if asking else ""
+        kept = ", and nothing was forgotten: the request needs it" if forget and asking else ""
+        raise click.ClickException(f"what was sent before is not deleted{kept}{again}")
     if forget:
         gone = sum(_forget(place) for place in places(service_dir))
         identity.forget(service_dir)

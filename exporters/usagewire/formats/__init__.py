@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Protocol
+from typing import Any, Protocol
 
 from usagewire.signals import (
     Event,
@@ -116,6 +116,9 @@ class Format:
     """Consent when nobody has said anything."""
     license: License | None = None
     """Demanded along with every yes; ``None``: the document names none."""
+    known_by: Callable[[Origin, Settings], Mapping[str, Any]] = lambda origin, settings: {}
+    """By what a receiver tells the installation from others for good, as JSON keys of what leaves: a request to delete
+    what was sent names it. Empty: by nothing."""
 
     @property
     def carries_events(self) -> bool:

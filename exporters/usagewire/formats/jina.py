@@ -130,4 +130,5 @@ FORMAT = Format(
     judge=judge,
     packages=PACKAGES,
     switches=(Switch("JINA_OPTOUT_TELEMETRY", "present"),),
+    known_by=lambda origin, settings: {"uid": origin.number},
 )

@@ -257,4 +257,5 @@ FORMAT = Format(
     interval=86_400_000,
     volatile=frozenset({"sentAt"}),
     switches=(Switch("--disable-telemetry", "flag"),),
+    known_by=lambda origin, settings: {"userId": settings["user_id"]} if settings["user_id"] else {},
 )

@@ -196,4 +196,5 @@ FORMAT = Format(
     interval=86_400_000,
     planned=frozenset({PATH}),
     switches=(Switch("TTN_LW_TELEMETRY_ENABLE", "false"),),
+    known_by=lambda origin, settings: {"uid": _uid(origin, settings)},
 )

@@ -34,6 +34,8 @@ class Product:
     consent: bool | None = None
     channels: Mapping[str, str] = field(default_factory=dict[str, str])
     """Event or metric → the channel that it belongs to."""
+    deletion: str = ""
+    """URL that takes requests to delete what was sent; empty: there is none."""
     purposes: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
     """Event or metric → why it is collected (under the empty name), and why each of its attributes is."""
     content: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -199,6 +201,7 @@ def as_left(place: Place, environ: Mapping[str, str]) -> Destination:
             content=dict(said.get("content") or {}),
             plan=str(said.get("plan") or ""),
             purposes=dict(said.get("purposes") or {}),
+            deletion=str(said.get("deletion") or ""),
         )
         origin = origins.from_json(stored["origin"])
         told: Mapping[str, str] = stored.get("sources") or {}

@@ -74,7 +74,9 @@ def read(
         try:
             gate = loaded = plans.load(source)
             told = loaded.product
-            product = Product(told.variables, told.opt_out, told.consent, loaded.channels, loaded.purposes)
+            product = Product(
+                told.variables, told.opt_out, told.consent, loaded.channels, told.deletion, loaded.purposes
+            )
             facts = dict(loaded.product.settings)
         except PlanError as why:
             faults += why.faults

@@ -46,6 +46,8 @@ class Product:
     """The default while nobody has said anything; ``None`` leaves it to the format."""
     packages: tuple[str, ...] = ()
     """Distributions whose versions may be named."""
+    deletion: str = ""
+    """URL that takes requests to delete what was sent; empty: the vendor names none."""
 
 
 class Gate(Protocol):

@@ -48,6 +48,9 @@ def _consent(product: Product) -> Iterator[str]:
     for switch in product.opt_out:
         yield said[switch.kind].format(switch.name)
     yield ""
+    if product.deletion:
+        yield f"`usagewire off --ask-deletion` also asks {_code(product.deletion)} to delete what was sent before."
+        yield ""
 
 
 def _settings(product: Product) -> Iterator[str]:

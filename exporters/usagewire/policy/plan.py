@@ -12,11 +12,12 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, cast
 
+from usagewire.config import parse as parse_setting
 from usagewire.errors import PlanError
 from usagewire.policy.gate import KINDS, Attribute, Entry, Gate, Open, Plan, Product, Sensitivity, tagged
 from usagewire.policy.known import channels, setting_fault
 from usagewire.policy.source import At, line_of, packaged, read, shown, values
-from usagewire.signals import Switch
+from usagewire.signals import Setting, Switch
 
 __all__ = ["Attribute", "Entry", "Gate", "Open", "Plan", "Product", "find", "load", "parse"]
 
@@ -24,9 +25,12 @@ VARIABLE = "USAGEWIRE_PLAN"
 
 SENSITIVITIES = ("keep", "hash", "bucket", "drop")
 TOP = ("plan", "version", "product", "attributes", "events", "metrics")
-FACTS = ("variables", "opt_out", "consent", "packages")
+FACTS = ("variables", "opt_out", "consent", "packages", "deletion")
 ENTRY = ("purpose", "attributes", "owner", "channel", "review", "expires")
 ATTRIBUTE = ("type", "purpose", "values", "sensitivity", "buckets")
+DELETION = Setting(
+    "deletion", "URL that takes requests to delete what was sent.", kind="url", choices=("https", "http")
+)
 _SWITCH = re.compile(r"(?P<flag>--?[A-Za-z0-9][\w-]*)|(?P<name>[A-Za-z_]\w*)(?P<false>=false)?")
 
 
@@ -151,7 +155,16 @@ class _Check:
             opt_out=tuple(switches),
             consent=None if consent is None else consent in (True, "on"),
             packages=self._texts((*at, "packages"), table),
+            deletion=self._deletion((*at, "deletion"), table),
         )
+
+    def _deletion(self, at: At, table: Mapping[str, Any]) -> str:
+        url = self._text(at, table)
+        try:
+            return str(parse_setting(DELETION, url)) if url else ""
+        except ValueError as why:
+            self._fault(at, f"{shown(url)}: {why}")
+            return ""
 
     def _entries(self, kind: str, value: Any, known: tuple[str, ...]) -> dict[str, Entry]:
         entries: dict[str, Entry] = {}

@@ -10,7 +10,7 @@ from typing import Any
 
 from usagewire.policy.gate import KINDS
 from usagewire.policy.known import channels, every_setting
-from usagewire.policy.plan import SENSITIVITIES
+from usagewire.policy.plan import DELETION, SENSITIVITIES
 from usagewire.signals import Setting
 
 _TEXT = {"type": "string", "pattern": r"\S"}
@@ -100,6 +100,7 @@ def _product() -> dict[str, Any]:
             "variables": _described(_TEXTS, "The product's own environment variables that count."),
             "opt_out": _described(_TEXTS, "Its own switches: --flag, NAME (present, even empty), NAME=false."),
             "consent": {"enum": _SWITCHED, "description": "The default while nobody has said anything."},
+            "deletion": _described(_shape(DELETION), DELETION.help),
             "packages": _described(_TEXTS, "Distributions whose versions may be named."),
         }
     )

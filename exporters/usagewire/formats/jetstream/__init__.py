@@ -162,4 +162,5 @@ FORMAT = Format(
     interval=900_000,
     reports_events=False,
     switches=(Switch("--disable-telemetry", "flag"),),
+    known_by=lambda origin, settings: {"serverId": settings["server_id"] or origin.installation},
 )

@@ -184,4 +184,5 @@ FORMAT = Format(
         "Telemetry data is licensed under the Community Data License Agreement - Sharing - Version 1.0 "
         "(https://cdla.io/sharing-1-0/).",
     ),
+    known_by=lambda origin, settings: {"report_id": origin.installation},
 )
