@@ -6,15 +6,17 @@ segment is left: were a version lost, nothing could be folded a second time.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable
+from itertools import accumulate
 
 from usagewire.signals import Origin
 from usagewire.state import lines, period
 from usagewire.state.fold import Keep, fold
 from usagewire.state.holder import Holder
 from usagewire.state.ledger import Ledger
-from usagewire.state.listing import Found, order
+from usagewire.state.listing import Found, file_blocks, order
 from usagewire.state.paths import Place, make_folder, read_file, sync_folder, write_file
 from usagewire.state.period import Compile
 from usagewire.state.taking import keep_damage
@@ -42,7 +44,7 @@ class Folding:
         ledger = self._holder.ledger
         if ledger.closing is not None:
             return
-        fresh = [found for found in signals if more and found.stem not in ledger.folded]
+        fresh = self._affordable([found for found in signals if more and found.stem not in ledger.folded])
         noted = {name: note for name, note in notes(self._place).items() if name not in ledger.folded}
         if not (fresh or noted or ledger.folded):
             return
@@ -55,6 +57,16 @@ class Folding:
             new.totals.lost += note.lost if note is not None else Counter(corrupt=1)
             new.folded[name] = new.serial
         self._holder.commit(new)
+
+    def _affordable(self, fresh: list[Found]) -> list[Found]:
+        """The oldest of them, as many as leave room to close the period: folded all at once, segments that fill a disk
+        would need more than they give back, and nothing could go on."""
+        ledger, disk = self._holder.ledger, os.statvfs(self._place.folder)
+        free = disk.f_bavail * disk.f_frsize + file_blocks(self._place.reserve)
+        version = file_blocks(self._place.folder / f"{ledger.epoch}-ledger-{ledger.serial}")
+        room = (free - 2 * version) // 4  # three versions of the ledger and a report
+        sizes = accumulate(file_blocks(found.path) for found in fresh)
+        return [found for found, size in zip(fresh, sizes, strict=True) if size <= room]
 
     def _fold_segment(self, new: Ledger, found: Found) -> None:
         try:
