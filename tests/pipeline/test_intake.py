@@ -101,7 +101,7 @@ def test_a_service_that_is_named_late_gets_its_own_folder(tmp_path: Path) -> Non
 
 
 def test_a_plan_that_comes_late_rules_from_then_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A wrong plan switches off, with every fault in one line; without it, it goes on."""
+    """A wrong plan switches off, with every fault in one line; without it, it goes on, and counts what that cost."""
     taking = intake(tmp_path)
     taking.configure({})
     taking.events(events(1), RESOURCE)
@@ -111,8 +111,8 @@ def test_a_plan_that_comes_late_rules_from_then_on(tmp_path: Path, caplog: pytes
     taking.events(events(2), RESOURCE)
     taking.close()
 
-    assert 3 == waiting(tmp_path)
-    assert {"configuration": 10} == taking.dropped
+    assert {"delivered": 0, "waiting": 3, "configuration": 10} == account(tmp_path)
+    assert {} == taking.dropped
     assert 1 == len([record for record in caplog.records if "the segment exporter is off" in record.message])
 
 

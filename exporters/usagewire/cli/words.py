@@ -19,6 +19,8 @@ REMEDIES = {
     "rejected": "the endpoint, or the format, will never take it; the reason stands beside the copy in rejected/",
     "corrupt": "damaged on disk; the damaged part is kept in corrupt/",
     "full": "the disk, or the queue, had no room left; make room, then see the last error",
+    "configuration": "recorded while a setting or the tracking plan was wrong; the program's log names what",
+    "fault": "recorded after an unexpected fault of ours; the program's log has it: please report it",
     "memory": "no state folder could be used, so it waited in memory; set USAGEWIRE_STATE_DIR to a writable folder",
 }
 """Reason of a loss → what it means and what to do."""

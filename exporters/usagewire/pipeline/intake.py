@@ -39,7 +39,8 @@ class Intake:
         self.name = f"{fmt.name}-{safe_name(str(keywords['name']))}" if keywords.get("name") else fmt.name
         self.keywords = {name: value for name, value in keywords.items() if value is not None}
         self.dropped: Counter[str] = Counter()
-        """Events and points that were refused before anything could be written, by reason."""
+        """Events and points that were refused before anything could be written, by reason; counted in the queue as
+        soon as there is one, but those without consent: off counts nothing."""
         self._environ, self._argv = dict(environ), list(argv)
         self._lock = threading.RLock()
         self._session = opening.Session()
@@ -192,6 +193,8 @@ class Intake:
                     self.dropped["consent"] += count
                     return None
                 pipeline.locate(resource)
+                for reason in set(self.dropped) - {"consent"}:
+                    pipeline.lose(reason, self.dropped.pop(reason))
             except Exception:
                 self._fail()
                 self.dropped["fault"] += count

@@ -227,9 +227,9 @@ class Pipeline:
             self._keeper.lose(reason, count)
         return kept
 
-    def lose(self, reason: str) -> None:
-        """Count an event that was given up on the way here."""
-        self._keeper.lose(reason)
+    def lose(self, reason: str, count: int = 1) -> None:
+        """Count what was given up on the way here."""
+        self._keeper.lose(reason, count)
 
     def _no_place(self, count: int) -> bool:
         self._keeper.lose("format", count)
