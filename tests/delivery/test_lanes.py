@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from tests.support.couriers import DOWN, FORMAT, OK, Office
 from tests.support.state import HOUR
 from usagewire.delivery.courier import EARLY, Courier
+from usagewire.delivery.lane import TICK
 from usagewire.signals import Point, Request, Response, Verdict
 from usagewire.state import lines
 from usagewire.state.memory import MemoryQueue
@@ -118,6 +120,21 @@ def test_operator_s_send_asks_each_endpoint_until_it_says_no(office: TwoEndpoint
     assert (97, 1, "HTTP 503", False) == (progress.delivered, progress.waiting, progress.last_error, progress.done)
     reports = [items for items in office.network.requests[before:] if isinstance(items[0], dict)]
     assert 1 == len(reports)
+
+
+def test_an_endpoint_that_takes_long_to_fail_does_not_end_the_operator_s_send(office: TwoEndpoints) -> None:
+    """Longer than the drain looks at a time: the other's things are sent all the same."""
+
+    def slowly(items: list[Any]) -> Response:
+        if isinstance(items[0], dict):
+            time.sleep(TICK + 0.1)
+            return DOWN
+        return OK
+
+    office.network.otherwise = slowly
+    progress = office.courier().drain()
+
+    assert (7, 1) == (progress.delivered, progress.waiting)
 
 
 def test_one_endpoint_s_things_can_be_sent_alone(office: TwoEndpoints) -> None:

@@ -228,14 +228,14 @@ class Courier:
         with self._working, self._quiet():
             try:
                 while True:
-                    before = self.delivered + self.rejected
+                    before = self.delivered, self.rejected, len(ready)
                     end = min(until, time.monotonic() + TICK)
                     self.step(hurry=True, force=force, early=early, until=end, lanes=ready)
                     force = early = False
                     progress = self._progress(wanted)
                     report(progress)
                     seeking = any(lane.suspects for lane in ready)
-                    stuck = self.delivered + self.rejected == before and not seeking
+                    stuck = (self.delivered, self.rejected, len(ready)) == before and not seeking
                     if progress.done or not ready or stuck or time.monotonic() >= until:
                         return progress
             finally:
