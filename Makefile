@@ -61,6 +61,11 @@ test: lint packages  # everything
 faults: $(DONE)  # the long form of the fault tests
 	@USAGEWIRE_FAULTS=long $(BIN)/pytest -q tests/faults --timeout 3600
 
+.PHONY: audit
+audit: $(DONE)  # known weaknesses of the dependencies; asks a database on the network, so no part of `make test`
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade --target $(VENV)/audit pip-audit
+	@PYTHONPATH=$(VENV)/audit $(BIN)/python -m pip_audit --progress-spinner off --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+
 .PHONY: bench
 bench: $(DONE)  # costs, beside the peers, in one run
 	@test -d $(VENV)/bench || $(BIN)/python -m venv $(VENV)/bench
