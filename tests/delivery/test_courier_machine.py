@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from tests.support.couriers import DOWN, LIMIT, OK, Answer, Office
+from tests.support.couriers import DOWN, FORMAT, LIMIT, OK, Answer, Office
 from usagewire.delivery.courier import Courier
 from usagewire.delivery.lane import LONGEST_BACK_OFF
 from usagewire.signals import Response
@@ -31,11 +32,11 @@ ANSWERS = st.lists(
 class Delivery(RuleBasedStateMachine):
     """The real courier and consumer on a folder, against an oracle that knows every number it put in."""
 
-    @initialize()
-    def begin(self) -> None:
+    @initialize(lane=st.sampled_from(["", "events"]))
+    def begin(self, lane: str) -> None:
         # thousands of fsyncs are not what is tried here
         self.folder = Path(tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None))
-        self.office = Office(self.folder, queue_ttl_millis=1 << 60)
+        self.office = Office(self.folder, fmt=replace(FORMAT, event_lane=lane), queue_ttl_millis=1 << 60)
         self.count = 0
         self.points = 0
         self.bad: set[int] = set()

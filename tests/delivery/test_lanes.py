@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.couriers import DOWN, FORMAT, OK, Office
 from tests.support.state import HOUR
-from usagewire.delivery.courier import EARLY, Courier
+from usagewire.delivery.courier import EARLY
 from usagewire.delivery.lane import TICK
 from usagewire.signals import Point, Request, Response, Verdict
 from usagewire.state import lines
@@ -26,12 +26,9 @@ class TwoEndpoints(Office):
     """A place whose network answers ``items`` to items and ``reports`` to reports."""
 
     def __init__(self, base: Path) -> None:
-        super().__init__(base, event_lane=TWO.event_lane)
+        super().__init__(base, fmt=TWO)
         self.items = self.reports = OK
         self.network.otherwise = lambda items: self.reports if isinstance(items[0], dict) else self.items
-
-    def courier(self, **options: Any) -> Courier:
-        return super().courier(**{"fmt": TWO, **options})
 
     @property
     def arrived(self) -> tuple[int, int]:

@@ -108,8 +108,11 @@ class Network:
 class Office(Desk):
     """A place, its clock and consent, one network; couriers and writers come and go."""
 
-    def __init__(self, base: Path, settings: Mapping[str, Any] | None = None, **limits: Any) -> None:
-        super().__init__(base, **limits)
+    def __init__(
+        self, base: Path, settings: Mapping[str, Any] | None = None, fmt: Format = FORMAT, **limits: Any
+    ) -> None:
+        super().__init__(base, **{"event_lane": fmt.event_lane, **limits})
+        self.format = fmt
         self.settings = Resolved({"delivery": "auto", **(settings or {})})
         self.network = Network(self.clock)
         self.asked = ""
@@ -118,7 +121,7 @@ class Office(Desk):
         """One that is not holding anything yet."""
         given: dict[str, Any] = {"clock": self.clock, **options}
         return Courier(
-            given.pop("fmt", FORMAT),
+            given.pop("fmt", self.format),
             self.settings,
             lambda: ORIGIN,
             given.pop("queue", None) or Consumer(self.place, lambda: self.stance, self.limits, self.clock),
