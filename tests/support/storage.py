@@ -377,11 +377,9 @@ def fuzz(
         if damage and drawn.random() < 0.05:
             done["damages"] += damage_segment(world, drawn)
         time.sleep(0.01)
-    (world.disk / "filler").unlink(missing_ok=True)
     for _ in range(2):
         kill_group()
-    if fill:  # points wait for room, which writers may have taken to the last block: somebody makes some
-        subprocess.run(["mount", "-o", "remount,size=512m", str(world.disk)], check=True)
+    make_room(world)
     setattr(fold, "MOST_SERIES", 1 << 40)  # noqa: B010
     totals = world.drain()
     found = world.judge(offs)
@@ -412,6 +410,13 @@ def toggle_filler(world: World) -> bool:
         while file.write(b"x" * 4096):
             pass
     return True
+
+
+def make_room(world: World) -> None:
+    """As an operator would: points wait for it, and writers may have taken all there was."""
+    (world.disk / "filler").unlink(missing_ok=True)
+    if world.disk != world.base:
+        subprocess.run(["mount", "-o", "remount,size=512m", str(world.disk)], check=True)
 
 
 def damage_segment(world: World, drawn: random.Random) -> bool:
