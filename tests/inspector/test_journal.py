@@ -162,6 +162,7 @@ def test_numbers_in_few_characters() -> None:
     """Axes end at a round number above the highest, and numbers are short."""
     assert [1, 2, 5, 10, 20, 0.5] == [ceiling(number) for number in (0, 1.5, 3, 7, 11, 0.3)]
     assert ["0", "999", "12k", "1.5M", "3G"] == [short(number) for number in (0, 999, 12_000, 1_500_000, 3e9)]
+    assert ["250µ", "2.5m", "0.025"] == [short(number) for number in (0.00025, 0.0025, 0.025)]
     drawn_: Picture = columns("n", "t", "c", ["a", "b"], {"x": [1, 0], "y": [3, 4]})
     assert 3 == len(drawn_.bars)
     assert [("a", "1", "3"), ("b", "0", "4")] == [*drawn_.rows]

@@ -65,7 +65,7 @@ def test_demo_is_watched_on_a_page() -> None:
         demo.stdin.close()
 
         assert 0 == demo.wait(60)
-    assert {"segment", "jetstream", "jina", "tts"} <= {request["format"] for request in arrived["requests"]}
+    assert {"segment", "jetstream", "jina", "tts", "stone"} == {request["format"] for request in arrived["requests"]}
     assert [] == [request["complaints"] for request in arrived["requests"] if request["complaints"]]
 
 

@@ -165,6 +165,9 @@ def ceiling(value: float) -> float:
 
 def short(value: float) -> str:
     """A number in few characters."""
+    for power, letter in ((1e-6, "µ"), (1e-3, "m")):
+        if 0 < abs(value) < 1e3 * power and abs(value) < 0.01:
+            return f"{value / power:.3g}{letter}"
     for power, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= power:
             return f"{value / (1e3 if letter == 'k' else power):.3g}{letter}"
