@@ -15,7 +15,7 @@ import orjson
 import pytest
 
 from usagewire.errors import StateError
-from usagewire.policy.consent import Consent, Decision, write
+from usagewire.policy.consent import Channel, Consent, Decision, read, write
 from usagewire.signals import Stance, Switch
 
 SWITCHES = (
@@ -375,3 +375,37 @@ def test_writers_at_the_same_time(desk: Desk) -> None:
     assert {""} == set(said)
     assert orjson.loads(desk.stored.read_bytes())["epoch"] == consent.stance().epoch
     assert ["consent.json"] == [path.name for path in desk.service.iterdir()]
+
+
+def test_words_at_the_same_time_do_not_lose_each_other(desk: Desk) -> None:
+    """Writers read, change and write the file one after the other."""
+    names = [f"channel{number}" for number in range(4)]
+    writers = [
+        threading.Thread(target=write, args=(desk.service, False, "test"), kwargs={"channel": Channel("stone", name)})
+        for name in names
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+
+    assert set(names) == set(read(desk.service).channels("stone"))
+    assert len(names) == len(read(desk.service).history)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage"])
+def test_a_word_on_a_channel_does_not_undo_an_off(desk: Desk, content: bytes) -> None:
+    """A file that is off because it cannot be trusted, or was cut on a full disk, stays off."""
+    desk.put(desk.stored, content)
+    with pytest.raises(StateError, match="a single channel has to wait for that"):
+        write(desk.service, True, "test", channel=Channel("stone", "crash"))
+    assert content == desk.stored.read_bytes()
+    assert not desk.decide().on
+
+
+def test_an_epoch_that_is_none_is_not_believed(desk: Desk) -> None:
+    """Epochs become file names: a channel's, too, is hex digits or the file is off."""
+    channels = {"stone": {"crash": {"state": "on", "epoch": "../../x"}}}
+    desk.put(desk.stored, orjson.dumps({"version": 1, "state": "on", "channels": channels}))
+    assert "channel crash is not 1 to 32 hex digits" in desk.decide().detail
+    assert not desk.decide().on

@@ -35,7 +35,7 @@ _EPOCH = re.compile(r"[0-9a-f]{1,32}")
 _LONGEST = 65_536
 MOST_HISTORY, MOST_HISTORY_BYTES = 50, 32 << 10
 """Of the history what is kept: the newest."""
-_PATIENCE = 2.0
+_PATIENCE = 5.0
 """Seconds that a writer waits for another one, which might be stopped."""
 
 
