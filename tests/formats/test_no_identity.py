@@ -17,11 +17,11 @@ from tests.support.golden import packed, settings_for
 from usagewire import formats
 from usagewire.pipeline.destination import recall
 from usagewire.pipeline.intake import Intake
-from usagewire.signals import Event, Item, Point, Stance
+from usagewire.policy.consent import write
+from usagewire.signals import Event, Item, Point
 from usagewire.state.paths import Place
 from usagewire.state.view import peek, preview
 
-ON = Stance(True, "0")
 NODE = f"{uuid.getnode():012x}"
 MAC = ":".join(NODE[at : at + 2] for at in range(0, 12, 2))
 HARDWARE = {
@@ -84,8 +84,10 @@ def output(name: str, dialect: str, state: Path, user: str, host: str, home: str
     fmt = formats.load(name)
     settings = settings_for(fmt, {"dialect": dialect, "delivery": "manual"})
     keywords = {key: settings[key] for key, source in settings.sources.items() if source == "code"}
+    if fmt.license is not None:
+        write(state / "shop", True, "test", license=fmt.license.id)
     intake = Intake(fmt, keywords, {"USAGEWIRE_STATE_DIR": str(state)}, [f"{home}/app.py"])
-    intake.configure({"default": "on"})
+    intake.configure({})
     resource = {
         "service.name": "shop",
         "service.version": "1.0",
@@ -98,8 +100,9 @@ def output(name: str, dialect: str, state: Path, user: str, host: str, home: str
     intake.close()
     place = Place(state / "shop", name)
     recalled = recall(place, {})
-    waiting = [Item(entry.data) for entry in peek(place, ON)]
-    period = preview(place, ON)
+    stance = recalled.consent({}).stance()
+    waiting = [Item(entry.data) for entry in peek(place, stance)]
+    period = preview(place, stance)
     if fmt.compile is not None and period is not None:
         waiting += fmt.compile(period, recalled.origin, recalled.settings, period.end)
     whole = b""
