@@ -149,11 +149,11 @@ def test_size_is_bounded(state: Path, make: Any) -> None:
     """A million attributes, 32 MiB of text: a moment, a few times its own size, and the event beside it is kept."""
     exporter, huge = made(LOGS["segment"], "segment", state), make()
     exporter.export([record("first")])
-    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
 
     assert exporter.export([record("huge", huge, huge), record("beside")]) is LogRecordExportResult.SUCCESS
 
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400 << 10
     exporter.shutdown()
     waiting, lost = accounted(state, "segment")
