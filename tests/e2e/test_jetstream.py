@@ -255,10 +255,15 @@ def test_a_period_survives_a_kill(tmp_path: Path, receiver: GrpcReceiver) -> Non
     done = program.run(source, "2", environ=program.environ())
 
     assert (0, "kept\n") == (done.returncode, done.stdout), done.stderr
-    assert receiver.wait(1, timeout=20)
-    assert {"transfer status": [7, 0, 0, 0]} == sets(receiver)
+    until = time.monotonic() + 30
+    # one report, or two where the machine was so slow that the restart fell into the next period
+    while sum(event["values"][0] for event in receiver.events()) < 7 and time.monotonic() < until:
+        program.usagewire("send")
+    count = len(receiver.requests)
+    assert count in (1, 2)
+    assert [7, 0, 0, 0] == [sum(column) for column in zip(*(one["values"] for one in receiver.events()), strict=True)]
     program.usagewire("send")
-    assert 1 == len(receiver.requests)
+    assert count == len(receiver.requests)
 
 
 def test_four_processes_make_one_report(tmp_path: Path, receiver: GrpcReceiver) -> None:
