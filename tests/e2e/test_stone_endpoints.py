@@ -143,7 +143,8 @@ def test_one_endpoint_s_trouble_is_not_the_other_s(cluster: Program, failing: st
         assert 0 == sent.returncode, sent.stderr
         both = {*accepted(reports), *accepted(devices)}
         assert len(set(accepted(reports))) == len(accepted(reports))
-        assert [] == working.complaints() + broken.complaints()
+        stored = [request for request in (*reports.requests, *devices.requests) if request.accepted]
+        assert [] == [request.complaints for request in stored if request.complaints]  # the end may cut another short
         totals = status(cluster)["totals"]
         assert (len(both), 0, {}) == (totals["delivered"], totals["waiting"], totals["lost"])
         numbers = {int(json.loads(one.body)["balancer"]["mode"]) for one in reports.requests if one.accepted}
