@@ -47,7 +47,7 @@ def test_for_people(shell: Shell, receiver: Receiver) -> None:
 
     assert f"2 items, {len(receiver.requests[0].body)} bytes to {receiver.url}/v1/batch" in listed
     assert "HTTP 200, delivered" in listed
-    assert shown.startswith(listed)
+    assert listed.splitlines()[1:] == shown.splitlines()[1:3]  # the first line says how long ago it was
     assert '"event": "event_1"' in shown
 
 
