@@ -108,11 +108,10 @@ class Network:
 class Office(Desk):
     """A place, its clock and consent, one network; couriers and writers come and go."""
 
-    def __init__(
-        self, base: Path, settings: Mapping[str, Any] | None = None, fmt: Format = FORMAT, **limits: Any
-    ) -> None:
-        super().__init__(base, **{"event_lane": fmt.event_lane, **limits})
-        self.format = fmt
+    def __init__(self, base: Path, settings: Mapping[str, Any] | None = None, **limits: Any) -> None:
+        """Beside the limits, ``fmt`` may be another format."""
+        self.format: Format = limits.pop("fmt", FORMAT)
+        super().__init__(base, **{"event_lane": self.format.event_lane, **limits})
         self.settings = Resolved({"delivery": "auto", **(settings or {})})
         self.network = Network(self.clock)
         self.asked = ""
