@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 Contender = Callable[[int, str], list[int]]
@@ -87,15 +88,17 @@ def usagewire_lean(count: int, url: str) -> list[int]:
     return through(processor, count, lambda: pipeline.flush(TIMEOUT_MILLIS))
 
 
-def segment(count: int, url: str) -> list[int]:
-    """Segment's own client, gzip on."""
-    from segment.analytics.client import Client
+def tracked(module: str) -> Contender:
+    """Segment's own client, or RudderStack's, which is a copy of it; gzip on."""
 
-    client = Client("bench", host=url, max_queue_size=count + 1, gzip=True)
-    taken = timed(count, lambda number: client.track(anonymous_id=WHO, event=EVENT, properties=properties(number)))
-    client.flush()
-    client.join()
-    return taken
+    def run(count: int, url: str) -> list[int]:
+        client = import_module(module).Client("bench", host=url, max_queue_size=count + 1, gzip=True)
+        taken = timed(count, lambda number: client.track(anonymous_id=WHO, event=EVENT, properties=properties(number)))
+        client.flush()
+        client.join()
+        return taken
+
+    return run
 
 
 def posthog(count: int, url: str) -> list[int]:
@@ -106,17 +109,6 @@ def posthog(count: int, url: str) -> list[int]:
     taken = timed(count, lambda number: client.capture(EVENT, distinct_id=WHO, properties=properties(number)))
     client.flush()
     client.shutdown()
-    return taken
-
-
-def rudder(count: int, url: str) -> list[int]:
-    """RudderStack's client, gzip on."""
-    from rudderstack.analytics.client import Client
-
-    client = Client("bench", host=url, max_queue_size=count + 1, gzip=True)
-    taken = timed(count, lambda number: client.track(anonymous_id=WHO, event=EVENT, properties=properties(number)))
-    client.flush()
-    client.join()
     return taken
 
 
@@ -132,9 +124,9 @@ CONTENDERS: dict[str, Contender] = {
     "no-op exporter": no_op,
     "usagewire": usagewire,
     "usagewire, lean": usagewire_lean,
-    "segment": segment,
+    "segment": tracked("segment.analytics.client"),
     "posthog": posthog,
-    "rudderstack": rudder,
+    "rudderstack": tracked("rudderstack.analytics.client"),
     "OTLP/HTTP": otlp_http,
 }
 FLOOR, PEER = "no-op exporter", "segment"
