@@ -14,7 +14,7 @@ from tests.support.left import leave, make_events
 from tests.support.shell import Shell, only
 from usagewire.inspector import faults
 from usagewire.inspector.receiver import Receiver
-from usagewire.policy.consent import write
+from usagewire.policy.consent import Consent, write
 
 
 def test_off_deletes_what_waits(shell: Shell) -> None:
@@ -95,6 +95,50 @@ def test_a_name_that_may_be_a_slip_of_the_pen(shell: Shell) -> None:
 
     assert 0 == result.exit_code
     assert "shpo has not run here yet; there are: shop\n" == result.stderr
+
+
+def test_a_service_that_another_user_may_run(shell: Shell) -> None:
+    """Saying off as the wrong user would do nothing, and says so."""
+    result = shell.run("off", "--service", "shop")
+
+    assert 0 == result.exit_code
+    assert (
+        "shop has not run here yet; if another user runs it, say it as that user, or with --system\n" == result.stderr
+    )
+
+
+@pytest.mark.parametrize("word", ["off", "on"])
+def test_the_administrators_word(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    """--system stores it where every user's programs look, for everybody to read, and they go by it."""
+    path = tmp_path / "etc" / "usagewire" / "consent.json"
+    monkeypatch.setattr("usagewire.cli.consent.ADMINISTRATOR", path)
+
+    result = shell.run(word, "--system")
+
+    assert 0 == result.exit_code, result.stderr
+    assert f"this machine: {word}, stored in {path}" in result.stdout
+    assert (0o644, 0o755) == (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777)
+    decision = Consent(tmp_path / "shop", (), word == "off", {}, [], admin_path=path).decide()
+    assert (word == "on", str(path)) == (decision.on, decision.by)
+
+
+def test_the_administrators_word_is_about_everything(shell: Shell) -> None:
+    """With anything else beside it, it is refused, and nothing is stored."""
+    for more in (("--service", "shop"), ("--channel", "crash"), ("--forget",)):
+        result = shell.run("off", "--system", *more)
+        assert (2, True) == (result.exit_code, "say it alone" in result.stderr)
+
+
+def test_only_root_speaks_for_the_machine(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the file cannot be written, one line names it, why, and the way out."""
+    (tmp_path / "etc").write_text("a file where the folder should be")
+    path = tmp_path / "etc" / "usagewire" / "consent.json"
+    monkeypatch.setattr("usagewire.cli.consent.ADMINISTRATOR", path)
+
+    result = shell.run("off", "--system")
+
+    assert 1 == result.exit_code
+    assert f"Error: {path}: Not a directory; run: sudo usagewire off --system\n" == result.stderr
 
 
 CDLA = "Community Data License Agreement - Sharing - Version 1.0 (https://cdla.io/sharing-1-0/)"

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
+import sys
+import textwrap
 
 import pytest
 
-from tests.support.programs import EMIT, Program, names
+from tests.support.programs import EMIT, INSTRUMENT, Program, names
 from usagewire.inspector.receiver import Receiver
 
 pytestmark = pytest.mark.slow
@@ -46,6 +50,22 @@ def test_a_switch_leaves_no_trace(
     assert (0, SILENT, "") == (done.returncode, done.stdout, done.stderr)
     assert not program.state.exists()
     assert (0, []) == (receiver.connections, receiver.requests)
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed: nothing can tell what a process does")
+@pytest.mark.parametrize("environ", [{"DO_NOT_TRACK": "1"}, {"USAGEWIRE_DISABLED": "1"}], ids=str)
+def test_a_disabled_run_creates_no_file_and_opens_no_socket(program: Program, environ: dict[str, str]) -> None:
+    """By its system calls, of every thread and child: nothing is created or connected, from start to end."""
+    script, trace = program.folder / "program.py", program.folder / "trace"
+    script.write_text(textwrap.dedent(EMIT + '    logger.emit(event_name="secret_event")\n'))
+    calls = "trace=open,openat,creat,mkdir,mkdirat,mknod,mknodat,rename,renameat,renameat2,link,linkat,socket,connect"
+    command = ["strace", "-f", "-qq", "-e", calls, "-o", str(trace), INSTRUMENT, sys.executable, str(script)]
+    subprocess.run(command, env=program.environ(PYTHONDONTWRITEBYTECODE="1", **environ), timeout=120, check=True)
+
+    done = [line for line in trace.read_text().splitlines() if "(" in line and " = -1 " not in line]
+    writing = re.compile(r"O_CREAT|O_WRONLY|O_RDWR|creat\(|mk(dir|nod)|rename|link|socket\(|connect\(")
+    assert len(done) > 100
+    assert [] == [line for line in done if writing.search(line) and "/dev/" not in line]
 
 
 def test_off_by_the_operator_holds_for_the_next_run(program: Program, receiver: Receiver) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from usagewire.cli import deletion
 from usagewire.cli.channels import begin_anew, switch
 from usagewire.cli.choose import Choice, Found, choosing, find, places
 from usagewire.cli.words import bad, good, plural
+from usagewire.errors import StateError
 from usagewire.formats import Format, License
 from usagewire.pipeline.destination import as_left
 from usagewire.policy import content
@@ -31,6 +33,11 @@ CHANNEL = click.option(
     metavar="NAME",
     multiple=True,
     help="Only this channel; `usagewire status` names them. May be repeated.",
+)
+SYSTEM = click.option(
+    "--system",
+    is_flag=True,
+    help=f"For every user and service of this machine, in {ADMINISTRATOR}; takes root.",
 )
 
 
@@ -60,7 +67,8 @@ def yes(service: str, license: str) -> str:
 @choosing("service", "format", "destination")
 @click.option("--license", metavar="NAME", default="", help="Accept this licence; some documents demand one.")
 @CHANNEL
-def on(license: str, channel: tuple[str, ...], **names: str | None) -> None:
+@SYSTEM
+def on(license: str, channel: tuple[str, ...], system: bool, **names: str | None) -> None:
     """Allow a service to send, from now on.
 
     Stored beside its queue, with the time: nothing from before is ever sent. It does not overrule any other no:
@@ -81,6 +89,9 @@ def on(license: str, channel: tuple[str, ...], **names: str | None) -> None:
       usagewire on --service cluster --license sharing-1-0
       usagewire on --service cluster --channel ident
     """
+    if system:
+        _for_all(True, license, (*names.values(), *channel))
+        return
     choice = Choice(**names)
     service_dir = _service(choice)
     stored, found = read(service_dir), find(service_dir)
@@ -160,7 +171,8 @@ def _refused(why: str, licenses: list[License], service: str) -> click.ClickExce
     is_flag=True,
     help="Ask the vendor to delete what was sent, where the program's tracking plan names an address for that.",
 )
-def off(forget: bool, ask_deletion: bool, channel: tuple[str, ...], **names: str | None) -> None:
+@SYSTEM
+def off(forget: bool, ask_deletion: bool, channel: tuple[str, ...], system: bool, **names: str | None) -> None:
     """Forbid a service to send, and delete what waits.
 
     Works at once and on a full disk, whether the program runs or not; at most the one request that is under way
@@ -175,7 +187,11 @@ def off(forget: bool, ask_deletion: bool, channel: tuple[str, ...], **names: str
       usagewire off --service shop
       usagewire off --service shop --forget --ask-deletion
       usagewire off --service cluster --channel crash
+      sudo usagewire off --system
     """
+    if system:
+        _for_all(False, "", (*names.values(), *channel, forget, ask_deletion))
+        return
     choice = Choice(**names)
     service_dir = _service(choice)
     if channel:
@@ -206,12 +222,35 @@ def off(forget: bool, ask_deletion: bool, channel: tuple[str, ...], **names: str
         click.echo(f"forgotten: the random id, and {plural(gone, 'file')} of history")
 
 
+def _for_all(on: bool, license: str, others: Iterable[object]) -> None:
+    """The administrator's word. What waits under a no is deleted by each user's next program, or command."""
+    if any(others):
+        raise click.UsageError("--system is about everything on this machine; say it alone")
+    if license:
+        _check_license(license, [], frozenset(), "this machine")
+    word = "on" if on else "off"
+    try:
+        write(ADMINISTRATOR.parent, on, f"usagewire {word} --system (uid {os.geteuid()})", license=license, public=True)
+    except StateError as why:
+        fault = why.__cause__
+        reason = fault.strerror if isinstance(fault, OSError) else str(why)
+        raise click.ClickException(f"{ADMINISTRATOR}: {reason}; run: sudo usagewire {word} --system") from why
+    click.echo(f"this machine: {good('on') if on else bad('off')}, stored in {ADMINISTRATOR}")
+    click.echo(
+        "it does not overrule any user's or program's own no"
+        if on
+        else "programs of every user stop at once, and delete what waits within a second, or when they start next"
+    )
+
+
 def _service(choice: Choice) -> Path:
-    """The one service that is meant. One that has left nothing yet may be meant; or it is a slip of the pen."""
+    """The one service that is meant. One that has left nothing yet may be meant; or it is a slip of the pen, or another
+    user's."""
     service_dir = choice.one_service(create=True)
-    others = [name for name in services(choice.root) if name != service_dir.name]
-    if not service_dir.exists() and others:
-        click.echo(f"{service_dir.name} has not run here yet; there are: {', '.join(others)}", err=True)
+    if not service_dir.exists():
+        others = ", ".join(name for name in services(choice.root) if name != service_dir.name)
+        there = f"there are: {others}" if others else "if another user runs it, say it as that user, or with --system"
+        click.echo(f"{service_dir.name} has not run here yet; {there}", err=True)
     return service_dir
 
 

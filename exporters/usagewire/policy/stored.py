@@ -172,6 +172,7 @@ def write(
     accepted: Mapping[str, Mapping[str, Any]] | None = None,
     epoch: str = "",
     make_room: Callable[[], object] | None = None,
+    public: bool = False,
     clock: Callable[[], int] = time.time_ns,
 ) -> str:
     """Store on or off for one service, durably; returns its epoch, a new one unless ``epoch`` says which. Raises
@@ -183,7 +184,8 @@ def write(
 
     On a disk too full to say off, ``make_room`` (unlink the queue) is called and the write tried again; then
     consent.json is cut to nothing, which needs no room and reads as off, unless it was only about a channel. On is
-    never said where it cannot be written. Concurrent writers wait for each other, but not for ever.
+    never said where it cannot be written. Concurrent writers wait for each other, but not for ever. ``public``: every
+    user of the machine can read it.
     """
     word = {"state": "on" if on else "off", "epoch": epoch or secrets.token_hex(8), "time": clock(), "by": who}
     about = {"license": license, "accepted": accepted}
@@ -191,21 +193,21 @@ def write(
         about |= {"destination": channel.destination, "channel": channel.name}
     event = {key: value for key, value in {**word, **about}.items() if value and key != "epoch"}
     try:
-        folder = _open_folder(service_dir)
+        folder = _open_folder(service_dir, 0o755 if public else 0o700)
     except OSError as fault:
         raise _failed(service_dir, on, fault) from fault
     try:
         _take_turns(folder)
         content = orjson.dumps(_changed(read(service_dir), word, event, channel, license)) + b"\n"
         try:
-            _replace(folder, content)
+            _replace(folder, content, public)
         except OSError:
             if on:
                 raise
             if make_room is not None:
                 make_room()
             try:
-                _replace(folder, content)
+                _replace(folder, content, public)
             except OSError:
                 if channel is not None:
                     raise
@@ -260,11 +262,12 @@ def _failed(service_dir: Path, on: bool, fault: OSError) -> StateError:
     return StateError(f"{service_dir / FILE}: {fault.strerror or fault}; {way_out}")
 
 
-def _open_folder(path: Path) -> int:
+def _open_folder(path: Path, mode: int) -> int:
     for folder in (*reversed(path.parents), path):
         if not folder.is_dir():
             with suppress(FileExistsError):
-                folder.mkdir(mode=0o700)
+                folder.mkdir(mode=mode)
+                folder.chmod(mode)  # whatever the umask
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     if os.geteuid() not in (0, os.fstat(descriptor).st_uid):
         os.close(descriptor)
@@ -272,7 +275,7 @@ def _open_folder(path: Path) -> int:
     return descriptor
 
 
-def _replace(folder: int, content: bytes) -> None:
+def _replace(folder: int, content: bytes, public: bool) -> None:
     temporary = f".{FILE}-{secrets.token_hex(8)}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(temporary, flags, 0o600, dir_fd=folder)
@@ -283,6 +286,8 @@ def _replace(folder: int, content: bytes) -> None:
             if os.geteuid() == 0:  # said by root for another user: that user's program must be able to read it
                 owner = os.fstat(folder)
                 os.fchown(descriptor, owner.st_uid, owner.st_gid)
+            if public:
+                os.fchmod(descriptor, 0o644)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
