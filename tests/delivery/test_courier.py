@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.couriers import DOWN, LIMIT, OK, Office
+from tests.support.couriers import DOWN, LIMIT, OK, Network, Office
 from usagewire.delivery.lane import LONGEST_BACK_OFF, TICK, back_off
-from usagewire.signals import Response, Stance
+from usagewire.signals import Request, Response, Stance
 from usagewire.state.memory import MemoryQueue
 
 FOREVER = LONGEST_BACK_OFF * 1.1
@@ -307,6 +307,24 @@ def test_nothing_is_sent_once_the_operator_said_no(office: Office, monkeypatch: 
     office.put(*range(3))
     courier = office.courier()
     monkeypatch.setattr(courier._lanes[0], "_stance", lambda: Stance(False, "b2"))  # since the queue looked
+    courier.step(hurry=True)
+    courier.stop()
+
+    assert [] == office.network.requests
+    assert [] == list(office.place.sent.glob("*"))
+
+
+def test_an_off_while_a_request_is_made_ready_keeps_it_here(office: Office) -> None:
+    """Opening the transport and compressing take time: consent is looked at after both."""
+    office.put(*range(3))
+
+    class Slow(Network):
+        def pack(self, request: Request) -> Request:
+            office.stance = Stance(False, "b2")
+            return request
+
+    office.network = Slow()
+    courier = office.courier()
     courier.step(hurry=True)
     courier.stop()
 

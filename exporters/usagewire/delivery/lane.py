@@ -92,14 +92,15 @@ class Lane:
             _log.info("%s: unexpected fault while packing", self._format.name, exc_info=True)
             return self._settle(entries, Rejected(f"cannot be packed ({type(fault).__name__})", isolates=True))
         entries = entries[:taken]
-        if not self._queue.ledger.under(self._stance()):
-            return False
         uncertain = self.name in self._queue.uncertain
         if self._transport is None:
             self._transport = self._open_transport()
         packed = self._transport.pack(request)  # once, for the wire and for the copy
         body = self._settings.mask(request.readable or request.body)
         as_sent = packed is not request and body == request.body
+        # After all that takes time: opening may import a library, and packing compresses.
+        if not self._queue.ledger.under(self._stance()):
+            return False
         name = self._queue.sending(request.url, body, taken, packed.body if as_sent else b"", self.name)
         response = self._transport.send(packed)
         verdict = self._judge(request, response, uncertain)
