@@ -231,6 +231,17 @@ def test_writer_refuses_only_past_twice_the_quota(tmp_path: Path) -> None:
     assert [lines.lost({"quota": 2})] == stored(desk, "counts.signals")
 
 
+def test_a_queue_that_cannot_be_looked_at_costs_the_events_and_nothing_more(tmp_path: Path) -> None:
+    """Past the quota the queue's size is measured: where that fails, the caller hears of a loss, not of an exception."""
+    desk = Desk(tmp_path)
+    writer = Writer(desk.place, lambda: desk.stance, queue_bytes=1)
+    assert "kept" == writer.put("events", items(1))
+    shutil.rmtree(desk.place.queue)
+    desk.place.queue.symlink_to(desk.place.queue)  # round and round
+
+    assert "full" == writer.put("events", items(2))
+
+
 def test_threads_share_a_segment(tmp_path: Path) -> None:
     """Every acknowledged line of every thread is there, whole."""
     desk = Desk(tmp_path)

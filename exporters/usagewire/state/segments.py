@@ -172,9 +172,9 @@ class Writer:
         data = b"".join(map(framing.frame, payloads))
         count = len(payloads)
         for _ in range(_TRIES):
-            if self._used > self._most and self._stance().on and self._look() > self._most:
-                return "full", "quota", count
             try:
+                if self._used > self._most and self._stance().on and self._look() > self._most:
+                    return "full", "quota", count
                 appended = self._append(folder, data)
             except OSError:
                 return "full", "full", count
