@@ -232,7 +232,7 @@ def test_writer_refuses_only_past_twice_the_quota(tmp_path: Path) -> None:
 
 
 def test_a_queue_that_cannot_be_looked_at_costs_the_events_and_nothing_more(tmp_path: Path) -> None:
-    """Past the quota the queue's size is measured: where that fails, the caller hears of a loss, not of an exception."""
+    """Past the quota its size is measured: where that fails, the caller hears of a loss, not of an exception."""
     desk = Desk(tmp_path)
     writer = Writer(desk.place, lambda: desk.stance, queue_bytes=1)
     assert "kept" == writer.put("events", items(1))
