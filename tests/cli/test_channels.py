@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 import time
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from tests.support.left import Left, leave
 from tests.support.shell import Shell, only
+from usagewire.inspector.receiver import Receiver
 from usagewire.pipeline.destination import recall
 from usagewire.policy.consent import Channel, write
 from usagewire.signals import Event, Point
@@ -162,6 +164,36 @@ def test_a_channel_that_is_off_by_default_is_switched_on(shell: Shell, left: Lef
     assert ("ops", None) == (report["contact"], report["description"])
     shell.run("off", "--channel", "ident")
     assert ["contact" in body for body in sent(shell)] == [False] * len(sent(shell))
+
+
+@pytest.mark.slow
+def test_a_channel_that_is_taken_back_while_send_waits(shell: Shell, receiver: Receiver) -> None:
+    """`send` makes a report by the word that holds then, and not by that of when it was started."""
+    service_dir = shell.root / "cluster"
+    write(service_dir, True, "test", license="sharing-1-0")
+    write(service_dir, True, "test", channel=Channel("stone", "ident"))
+    left = leave(
+        shell.root, service="cluster", name="stone", settings={"endpoint": receiver.url, "contact": "ops@example.org"}
+    )
+    left.keep(state("upmap"))
+    found = recall(left.place, {})
+    consumer = Consumer(left.place, found.consent({}).stance, found.limits())
+    assert consumer.acquire()
+    done: list[subprocess.CompletedProcess[str]] = []
+    thread = threading.Thread(target=lambda: done.append(shell.call("send", "report", "--timeout", "60")))
+    thread.start()
+    end = time.monotonic() + 30
+    while not (left.place.folder / "send-now").exists():  # it asks whoever has the lock
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+    write(service_dir, False, "test", channel=Channel("stone", "ident"))
+    consumer.release()
+    thread.join(90)
+
+    assert [0] == [one.returncode for one in done], done
+    [report] = [json.loads(request.body) for request in receiver.requests]
+    assert (["basic", "crash", "device"], False) == (report["channels"], "contact" in report)
 
 
 def test_twice_is_once(shell: Shell, left: Left) -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Collection
 from contextlib import closing, suppress
+from dataclasses import replace
 
 import click
 
@@ -18,7 +19,8 @@ from usagewire.cli.words import SECOND, bad, good, iso, moment, plural
 from usagewire.delivery.courier import Courier, Progress
 from usagewire.delivery.detached import LIFETIME
 from usagewire.errors import StateError, UsagewireError
-from usagewire.pipeline.destination import Destination, transport_for
+from usagewire.pipeline.destination import Destination, recall, transport_for
+from usagewire.signals import Item, Origin, Period, Settings
 from usagewire.state.consumer import Consumer
 from usagewire.state.ledger import Outcome
 from usagewire.state.totals import Totals
@@ -145,8 +147,13 @@ def _told_to_wait(outcome: Outcome) -> bool:
 
 def _courier(destination: Destination) -> Courier:
     stance = destination.consent(os.environ).stance
+
+    def compile(period: Period, origin: Origin, settings: Settings, now: int) -> tuple[Item, ...]:
+        current = recall(destination.place, os.environ)  # the operator may have said something while this waited
+        return current.format.compile(period, origin, current.settings, now) if current.format.compile else ()
+
     return Courier(
-        destination.format,
+        replace(destination.format, compile=compile if destination.format.compile else None),
         destination.settings,
         lambda: destination.origin,
         Consumer(destination.place, stance, destination.limits()),
