@@ -393,6 +393,18 @@ def test_words_at_the_same_time_do_not_lose_each_other(desk: Desk) -> None:
     assert len(names) == len(read(desk.service).history)
 
 
+def test_a_yes_that_goes_on_does_not_undo_an_off_in_between(desk: Desk) -> None:
+    """Under its old epoch what the off was about would count again: it is refused, and off stays off."""
+    epoch = write(desk.service, True, "first")
+    seen = read(desk.service)
+    write(desk.service, False, "second")
+
+    with pytest.raises(StateError, match=r"second in .*consent\.json, just now; look at it, and say it again"):
+        write(desk.service, True, "first again", epoch=epoch, over=seen)
+
+    assert (False, "second") == (desk.decide().on, read(desk.service).history[-1]["by"])
+
+
 @pytest.mark.parametrize("content", [b"", b"garbage"])
 def test_a_word_on_a_channel_does_not_undo_an_off(desk: Desk, content: bytes) -> None:
     """A file that is off because it cannot be trusted, or was cut on a full disk, stays off."""

@@ -112,7 +112,7 @@ def on(license: str, channel: tuple[str, ...], system: bool, **names: str | None
         covers = {
             one.place.name: {"plan": one.product.plan, "content": content.fingerprint(one.content)} for one in there
         }
-        write(service_dir, True, _who("on"), license=license, accepted=covers, epoch=term)
+        write(service_dir, True, _who("on"), license=license, accepted=covers, epoch=term, over=stored)
         for one in there:
             begin_anew(one, grown[one.place.name], _who("on"))
         for place in places(service_dir):

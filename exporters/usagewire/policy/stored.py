@@ -171,12 +171,14 @@ def write(
     license: str = "",
     accepted: Mapping[str, Mapping[str, Any]] | None = None,
     epoch: str = "",
+    over: Word | None = None,
     make_room: Callable[[], object] | None = None,
     public: bool = False,
     clock: Callable[[], int] = time.time_ns,
 ) -> str:
     """Store on or off for one service, durably; returns its epoch, a new one unless ``epoch`` says which. Raises
-    `StateError` when it could not be stored.
+    `StateError` when it could not be stored, or when the stored word is no longer the one that it is said ``over``: a
+    yes that goes on under its old epoch would bring back what an off in between was about.
 
     ``who`` is for people: ``usagewire off (uid 1000)``. ``channel``: the word is about that one only, and the epoch
     its own. ``license`` is accepted along with an on, for as long as it lasts. ``accepted`` goes into the history:
@@ -198,7 +200,10 @@ def write(
         raise _failed(service_dir, on, fault) from fault
     try:
         _take_turns(folder)
-        content = orjson.dumps(_changed(read(service_dir), word, event, channel, license)) + b"\n"
+        before = read(service_dir)
+        if over is not None and (before.on, before.epoch) != (over.on, over.epoch):
+            raise StateError(f"{before.detail or service_dir / FILE}, just now; look at it, and say it again")
+        content = orjson.dumps(_changed(before, word, event, channel, license)) + b"\n"
         try:
             _replace(folder, content, public)
         except OSError:
