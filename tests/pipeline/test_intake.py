@@ -76,6 +76,22 @@ def test_a_no_for_good_outlasts_a_yes_of_the_configuration(tmp_path: Path) -> No
     assert not (tmp_path / "shop").exists()
 
 
+def test_what_is_wrong_is_said_by_the_operators_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Where the default is off, a fault is named once the operator has said on; without that word, or after off, there
+    is nothing that it could keep from leaving."""
+    environ = {"USAGEWIRE_STATE_DIR": str(tmp_path), "OTEL_SERVICE_NAME": "shop"}
+    taking = Intake(formats.load("stone"), {"endpoint": "http://127.0.0.1:9", "timeout": "abc"}, environ, ["program"])
+    said = []
+    for word in (None, True, False):
+        if word is not None:
+            write(tmp_path / "shop", word, "usagewire", license="sharing-1-0" if word else "")
+        caplog.clear()
+        taking.configure({})
+        said.append(["timeout='abc'" in record.message for record in caplog.records])
+
+    assert [[], [True], []] == said
+
+
 def test_said_before_anything_was_seen_it_leaves_no_trace(tmp_path: Path) -> None:
     """No before the first event: no folder, no file."""
     taking = intake(tmp_path, service="shop")

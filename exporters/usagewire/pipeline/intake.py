@@ -62,7 +62,7 @@ class Intake:
                 if not said.faults:
                     self._said = said
                     self._resume(said)
-                elif said.consent(_NOWHERE).decide().on:
+                elif said.consent(self._place(said.service) if said.service else _NOWHERE).decide().on:
                     self.refuse("; ".join(said.faults))
             except Exception:
                 self._fail()
