@@ -79,7 +79,7 @@ def test_a_service_without_a_folder_has_to_be_named(shell: Shell) -> None:
     named = shell.run("off", "--service", "new one")
 
     assert (2, 0) == (refused.exit_code, named.exit_code)
-    assert "which service? say --service NAME; no program has left anything there yet" in refused.stderr
+    assert f"which service? say --service NAME; no program has left anything in {shell.root} yet" in refused.stderr
     [folder] = shell.root.iterdir()
     assert folder.name.startswith("new_one-")
     assert ["consent.json"] == [path.name for path in folder.iterdir()]

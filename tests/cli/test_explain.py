@@ -93,5 +93,5 @@ def test_while_it_is_off(shell: Shell) -> None:
 
     assert [] == document["requests"]
     assert ["segment"] == [would["format"] for would in document["would"]]
-    assert "what segment would send, once it is on" in shell.run("show", "--explain").stdout
+    assert "what segment may send" in shell.run("show", "--explain").stdout
     assert before == snapshot(shell.root)

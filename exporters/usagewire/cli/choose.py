@@ -79,7 +79,7 @@ class Choice:
         name = safe_name(self.service)
         if name not in known:
             raise click.BadParameter(
-                f"{self.service!r} has nothing in {self.root}; {_known(known)}", param_hint="--service"
+                f"{self.service!r} has nothing in {self.root}; {self._known(known)}", param_hint="--service"
             )
         return [self.root / name]
 
@@ -93,7 +93,7 @@ class Choice:
         found = self.services()
         if len(found) != 1:
             names = [folder.name for folder in found]
-            raise click.UsageError(f"which service? say --service NAME; {_known(names)}")
+            raise click.UsageError(f"which service? say --service NAME; {self._known(names)}")
         return found[0]
 
     def found(self) -> list[Found]:
@@ -104,7 +104,7 @@ class Choice:
             option = "--format" if self.format is not None else "--destination"
             names = sorted({(_format_of(one) if option == "--format" else one.place.name) for one in known})
             value = self.format if self.format is not None else self.destination
-            raise click.BadParameter(f"{value!r} has nothing in {self.root}; {_known(names)}", param_hint=option)
+            raise click.BadParameter(f"{value!r} has nothing in {self.root}; {self._known(names)}", param_hint=option)
         return meant
 
     def means(self, found: Found) -> bool:
@@ -117,10 +117,13 @@ class Choice:
         found = self.found()
         if len(found) != 1:
             ways = [f"--service {one.place.service_dir.name} --destination {one.place.name}" for one in found]
-            raise click.UsageError(f"which destination? {_known(ways)}")
+            raise click.UsageError(f"which destination? {self._known(ways)}")
         if found[0].destination is None:
             raise StateError(found[0].fault)
         return found[0].destination
+
+    def _known(self, names: list[str]) -> str:
+        return f"there are: {', '.join(names)}" if names else f"no program has left anything in {self.root} yet"
 
 
 def find(service_dir: Path) -> list[Found]:
@@ -146,7 +149,3 @@ def places(service_dir: Path) -> list[Place]:
 
 def _format_of(found: Found) -> str:
     return found.destination.format.name if found.destination else found.place.name.partition("-")[0]
-
-
-def _known(names: list[str]) -> str:
-    return f"there are: {', '.join(names)}" if names else "no program has left anything there yet"

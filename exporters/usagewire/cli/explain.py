@@ -49,7 +49,7 @@ class Explainer:
 
 def explained(ahead: Mapping[str, Any]) -> Iterator[str]:
     """One entry of `Explainer.ahead`, for people."""
-    yield title(f"what {ahead['format']} would send, once it is on")
+    yield title(f"what {ahead['format']} may send")
     yield from (f"  {field:<40}{faint(says)}" for field, says in ahead["fields"].items())
     if ahead["plan"] is None:
         yield "  and the events and metrics that the program emits: no tracking plan lists them"

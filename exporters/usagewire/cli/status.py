@@ -185,7 +185,7 @@ def _hint(root: Path) -> str | None:
         return None
     return (
         f"{existing} cannot be written to: a program of this user keeps its queue in memory, nothing of which is seen "
-        "here; set USAGEWIRE_STATE_DIR to a folder that can"
+        "here; set USAGEWIRE_STATE_DIR to one that can"
     )
 
 
