@@ -45,14 +45,13 @@ class Histogram:
     buckets: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One metric data point: ``histogram`` for kind "histogram", ``value`` for the other two."""
+class Point(NamedTuple):
+    """One metric data point: ``histogram`` for kind "histogram", ``value`` for the other two. A tuple, as `Event`."""
 
     name: str
     kind: Literal["sum", "gauge", "histogram"]
     time: int
-    attributes: Attributes = field(default_factory=dict[str, Any])
+    attributes: Attributes = MappingProxyType({})
     value: float | None = None
     histogram: Histogram | None = None
     unit: str = ""

@@ -6,7 +6,6 @@ import json
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -105,7 +104,7 @@ def test_other_events_have_no_place() -> None:
 
 def test_nothing_recorded_is_no_report() -> None:
     """A header alone is not worth a request."""
-    assert () == compile(period([], [replace(COUNTS[0], name="usage.other")]), ORIGIN, SETTINGS, NOON)
+    assert () == compile(period([], [COUNTS[0]._replace(name="usage.other")]), ORIGIN, SETTINGS, NOON)
 
 
 # -- the basic channel --------------------------------------------------------------------------------------------
@@ -129,7 +128,7 @@ PLAIN = st.recursive(
 def test_whatever_is_said_of_a_section_the_report_is_as_documented(bodies: Mapping[str, Any], number: float) -> None:
     """Wrong types, unknown fields, NaN and the like are left out and named; what is left passes the receiver."""
     events = [CRASH, *(state(section, body) for section, body in bodies.items())]
-    (item,) = compile(period(events, [replace(COUNTS[0], value=number)]), ORIGIN, SETTINGS, NOON)
+    (item,) = compile(period(events, [COUNTS[0]._replace(value=number)]), ORIGIN, SETTINGS, NOON)
 
     assert () == complaints(item)
     content = orjson.loads(item.data)
@@ -154,7 +153,7 @@ def test_every_documented_section_passes_whole(section: str) -> None:
 def test_one_bad_record_section_and_value_stop_nothing_else() -> None:
     """A malformed crash, a section of the wrong type and a NaN stay behind, by name; everything else arrives."""
     bad = [crash({"usage.crash.frames": None}), state("osd", ["not", "an", "object"])]
-    points = [*COUNTS[:1], replace(COUNTS[4], value=float("nan"))]
+    points = [*COUNTS[:1], COUNTS[4]._replace(value=float("nan"))]
 
     (item,) = compile(period([*bad, CRASH, state("balancer", STATES["balancer"])], points), ORIGIN, SETTINGS, NOON)
 

@@ -165,8 +165,8 @@ def test_only_entities_and_commands_have_a_place() -> None:
     gauge = count(1, "gateway")
 
     assert gauge is FORMAT.admit(gauge, settings)
-    assert None is FORMAT.admit(replace(gauge, kind="sum"), settings)
-    assert None is FORMAT.admit(replace(gauge, name="usage.capacity"), settings)
+    assert None is FORMAT.admit(gauge._replace(kind="sum"), settings)
+    assert None is FORMAT.admit(gauge._replace(name="usage.capacity"), settings)
     with pytest.raises(Unsendable, match=r"format: event 'usage.crash' has no place"):
         FORMAT.render(Event("usage.crash", NOON, "00" * 16))
 

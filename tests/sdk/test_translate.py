@@ -140,7 +140,7 @@ def collected(use: Callable[[Meter], object], views: Sequence[View] = (), **read
         data = memory.get_metrics_data()
     finally:
         provider.shutdown()
-    return [] if data is None else [replace(point, time=0) for _, points in translate.points(data) for point in points]
+    return [] if data is None else [point._replace(time=0) for _, points in translate.points(data) for point in points]
 
 
 def histogram(meter: Meter, *values: float) -> None:

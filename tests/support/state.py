@@ -61,9 +61,10 @@ def points() -> st.SearchStrategy[Point]:
     """Any data point."""
     names = st.sampled_from(["usage.a", "usage.b"])
     plain = st.builds(
-        Point, names, st.sampled_from(["sum", "gauge"]), _TIMES, _ATTRIBUTES, _NUMBERS, unit=st.just("By")
+        Point, names, st.sampled_from(["sum", "gauge"]), _TIMES, _ATTRIBUTES, _NUMBERS, st.none(), st.just("By")
     )
-    spread = st.builds(Point, names, st.just("histogram"), _TIMES, _ATTRIBUTES, histogram=histograms())
+    nothing = st.none(), histograms(), st.just("")
+    spread = st.builds(Point, names, st.just("histogram"), _TIMES, _ATTRIBUTES, *nothing)
     return plain | spread
 
 

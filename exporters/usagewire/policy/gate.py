@@ -12,7 +12,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from functools import cached_property
 from types import MappingProxyType
@@ -211,7 +211,7 @@ class Plan:
             return point, NOTHING
         if dropped and point.kind == "gauge":
             return None, {point.name: 1, **dropped}
-        return replace(point, attributes=attributes), dropped
+        return point._replace(attributes=attributes), dropped
 
     def exempt(self, name: str) -> frozenset[str]:
         """See `Gate.exempt`."""

@@ -12,7 +12,6 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
 from enum import Enum
 from typing import Any, cast
 
@@ -76,7 +75,7 @@ class Redactor:
     def point(self, point: Point, listed: AbstractSet[str] = frozenset()) -> Point:
         """``point`` itself when there is nothing to redact."""
         attributes = self._attributes(point.attributes, listed)
-        return point if attributes is point.attributes else replace(point, attributes=attributes)
+        return point if attributes is point.attributes else point._replace(attributes=attributes)
 
     def text(self, name: str, value: str) -> str:
         """``value`` of the attribute ``name``, redacted."""

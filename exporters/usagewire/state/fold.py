@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import copysign, isfinite
 from typing import Any, Union
 
@@ -44,8 +44,8 @@ def merge(old: Series, new: Series) -> Series:
         return new if (point.time, token) >= (before.time, earlier) else old
     newest = max(before.time, point.time)
     if point.histogram is not None and before.histogram is not None:
-        return replace(before, time=newest, histogram=merge_histograms(before.histogram, point.histogram)), token
-    return replace(before, time=newest, value=add(before.value or 0, point.value or 0)), token
+        return before._replace(time=newest, histogram=merge_histograms(before.histogram, point.histogram)), token
+    return before._replace(time=newest, value=add(before.value or 0, point.value or 0)), token
 
 
 def add(one: float, two: float) -> float:

@@ -54,14 +54,14 @@ def admit(point: Point, tables: Tables) -> Point | None:
     """
     name = point.name
     if name in BOUNDARIES:
-        return replace(point, attributes={}, histogram=_aligned(point))
+        return point._replace(attributes={}, histogram=_aligned(point))
     if name in _STATISTICS:
-        return replace(point, kind="histogram", attributes={}, value=None, histogram=_exact(point))
+        return point._replace(kind="histogram", attributes={}, value=None, histogram=_exact(point))
     if name == COUNT:
         state = point.attributes.get(STATE)
         if point.kind != "sum" or state not in STATES:
             raise Unsendable("unfit", f"{name}: a counter with {STATE} = {', '.join(STATES)} is needed")
-        return replace(point, attributes={STATE: state})
+        return point._replace(attributes={STATE: state})
     return point if name in _own(_frozen(tables)).metrics else None
 
 
