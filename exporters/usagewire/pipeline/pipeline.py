@@ -13,10 +13,9 @@ from typing import Any, TypeVar
 from usagewire.delivery import detached
 from usagewire.delivery.courier import Courier
 from usagewire.errors import Unsendable
+from usagewire.pipeline.current import Current, Words
 from usagewire.pipeline.destination import Destination, transport_for
-from usagewire.policy import content as contents
 from usagewire.policy.consent import Consent
-from usagewire.policy.content import Accepted, narrow
 from usagewire.policy.plan import Open, Plan
 from usagewire.policy.redact import Redactor
 from usagewire.signals import Event, Item, Origin, Period, Point, Settings
@@ -53,9 +52,8 @@ class Pipeline:
     ) -> None:
         """``keeper`` takes, ``queue`` hands out; in memory they are one."""
         self.destination, self.durable = destination, keeper is not queue
-        self._consent, self._whole_gate, self._salt, self._redactor = consent, gate, salt, redactor
-        self._settle()
-        self._keeper = keeper
+        self._consent, self._salt, self._redactor, self._keeper = consent, salt, redactor, keeper
+        self._words = Words(destination, consent, gate, durable=self.durable)
         self.courier = Courier(
             replace(destination.format, compile=self._compile if destination.format.compile else None),
             destination.settings,
@@ -81,36 +79,11 @@ class Pipeline:
         return self._consent.decide().on
 
     @property
-    def current(self) -> Destination:
-        """The destination as the operator's words make it right now."""
-        if self.destination is not self._known[0] or self._consent.stance() is not self._known[1]:
-            self._settle()
-        return self._current
-
-    def _settle(self) -> None:
-        """Go by what the operator says from here on."""
-        known = self.destination, self._consent.stance()
-        accepted = self._accepted()
-        self._gate = narrow(self._whole_gate, accepted.content) if accepted else self._whole_gate
-        self._current = known[0].under(known[1], accepted)
-        self._known = known
-
-    def _accepted(self) -> Accepted | None:
-        """What the operator's yes covers: where they had not seen anything yet, all of what there is now."""
-        destination, term = self.destination, self._consent.decide().term
-        if not (self.durable and term):
-            return None
-        found = contents.recall(destination.place, term)
-        if found is None:
-            found = Accepted(destination.content, destination.product.plan)
-            try:
-                contents.remember(destination.place, term, found)
-            except OSError as why:  # the next start tries again
-                _log.info("%s: %s", destination.place.accepted_json, why)
-        return found
+    def _current(self) -> Current:
+        return self._words.about(self.destination)
 
     def _compile(self, period: Period, origin: Origin, settings: Settings, now: int) -> tuple[Item, ...]:
-        current = self.current
+        current = self._current.destination
         assert current.format.compile is not None  # noqa: S101 - for the type checker
         return current.format.compile(period, origin, current.settings, now)
 
@@ -129,18 +102,19 @@ class Pipeline:
 
     def events(self, events: Sequence[Event]) -> bool:
         """Keep what may leave; False when it could not be kept."""
-        current = self.current
-        if not current.format.carries_events:
+        current = self._current
+        destination = current.destination
+        if not destination.format.carries_events:
             return self._no_place(len(events))
-        if not current.channel_of:
+        if not destination.channel_of:
             return self._events(EVENTS, events, current)
-        render = current.format.render
-        groups = self._by_channel(events, lambda event: render(event).name, current)
+        render = destination.format.render
+        groups = self._by_channel(events, lambda event: render(event).name, destination)
         kept = [self._events(channel or EVENTS, group, current) for channel, group in groups]
         return all(kept)
 
-    def _events(self, channel: str, events: Sequence[Event], destination: Destination) -> bool:
-        gate, salt, now = self._gate, self._salt, time.time_ns()
+    def _events(self, channel: str, events: Sequence[Event], current: Current) -> bool:
+        destination, gate, salt, now = current.destination, current.gate, self._salt, time.time_ns()
         fmt = destination.format
         render, redact, encode, hashed = fmt.render, self._redactor.event, fmt.encode, fmt.hashed
         origin, settings = destination.origin, destination.settings
@@ -164,18 +138,19 @@ class Pipeline:
 
     def points(self, points: Sequence[Point]) -> bool:
         """Keep what may leave; False when it could not be kept."""
-        current = self.current
-        if current.format.compile is None:
+        current = self._current
+        destination = current.destination
+        if destination.format.compile is None:
             return self._no_place(len(points))
-        if not current.channel_of:
+        if not destination.channel_of:
             return self._points(METRICS, points, current)
-        groups = self._by_channel(points, lambda point: point.name, current)
+        groups = self._by_channel(points, lambda point: point.name, destination)
         kept = [self._points(channel or METRICS, group, current) for channel, group in groups]
         return all(kept)
 
-    def _points(self, channel: str, points: Sequence[Point], destination: Destination) -> bool:
-        fmt, settings = destination.format, destination.settings
-        gate, salt, now = self._gate, self._salt, time.time_ns()
+    def _points(self, channel: str, points: Sequence[Point], current: Current) -> bool:
+        fmt, settings = current.destination.format, current.destination.settings
+        gate, salt, now = current.gate, self._salt, time.time_ns()
 
         def line(point: Point) -> bytes | None:
             passed, held_back = gate.point(point, salt, now)
@@ -191,16 +166,16 @@ class Pipeline:
         return self._put(f"{channel}.signals", self._kept(points, line))
 
     def _by_channel(
-        self, signals: Sequence[_Signal], name: Callable[[_Signal], str], current: Destination
+        self, signals: Sequence[_Signal], name: Callable[[_Signal], str], destination: Destination
     ) -> list[tuple[str, list[_Signal]]]:
         """Signals by channel, empty where they belong to none; those whose channel is off are counted and left out."""
         groups: dict[str, list[_Signal]] = {}
         for signal in signals:
             channel = ""
             with suppress(Exception):  # whatever it is, it happens again where it is counted
-                channel = current.channel_of.get(name(signal), "")
+                channel = destination.channel_of.get(name(signal), "")
             groups.setdefault(channel, []).append(signal)
-        for channel in [channel for channel in groups if not current.channels.get(channel, True)]:
+        for channel in [channel for channel in groups if not destination.channels.get(channel, True)]:
             self._keeper.lose("consent", len(groups.pop(channel)))
             self._say(Unsendable("consent", f"channel {channel} is off"))
         return list(groups.items())
