@@ -63,6 +63,7 @@ def test_an_unknown_command(shell: Shell) -> None:
     ("fault", "said"),
     [
         (PermissionError(errno.EACCES, "Permission denied", "/state/shop"), "/state/shop: Permission denied; is"),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device; make room, and say it again"),
         (RuntimeError("impossible"), "a fault of usagewire itself, please report it: RuntimeError: impossible"),
     ],
 )  # fmt: skip

@@ -55,6 +55,14 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
             )
 
 
+def test_an_address_of_another_machine(tmp_path: Path) -> None:
+    """The address is named, not the port, which is not what is wrong."""
+    done = run(tmp_path, *INSPECT, "--host", "192.0.2.1")
+
+    assert 1 == done.returncode
+    assert re.search(r"^Error: --host 192\.0\.2\.1: .+; name an address of this machine$", done.stderr, re.MULTILINE)
+
+
 def test_without_the_extra(tmp_path: Path) -> None:
     """It says what to install; nothing else of the command line needs it."""
     hide = "import sys; sys.modules['jinja2'] = sys.modules['uvicorn'] = None; from usagewire.cli import main; main()"

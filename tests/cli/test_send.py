@@ -18,6 +18,7 @@ from tests.support.left import Left, leave
 from tests.support.shell import Shell, only
 from usagewire.inspector import faults
 from usagewire.inspector.receiver import Receiver
+from usagewire.inspector.routes import Answer
 from usagewire.pipeline.destination import recall
 from usagewire.state.consumer import Consumer
 from usagewire.state.paths import Place
@@ -156,6 +157,21 @@ def test_time_is_up(shell: Shell, receiver: Receiver) -> None:
     assert 1 == len(receiver.requests)
     assert 0 == shell.run("send").exit_code
     assert 5_200 == len({event["messageId"] for event in receiver.events()})
+
+
+@pytest.mark.slow
+def test_interrupted(shell: Shell, receiver: Receiver) -> None:
+    """Ctrl-C, with a request under way: 1, and it says that nothing is lost by it."""
+    leave(shell.root, 2, settings={"endpoint": receiver.url, "timeout": "60000"})
+    receiver.script = lambda request: Answer(delay=60)
+    with shell.start("send") as process:
+        assert receiver.wait_for(lambda: len(receiver.requests) == 1, timeout=60)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+
+    assert (1, "") == (process.returncode, out)
+    assert "Error: interrupted; what has not arrived still waits" == err.strip()
+    assert 2 == only(shell.json("status"))["queue"]["items"]
 
 
 def test_progress(shell: Shell, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:

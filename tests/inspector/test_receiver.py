@@ -323,3 +323,15 @@ def test_runs_by_itself_without_any_package() -> None:
     assert 'server_start  db_backend="mysql"' == shown[1].strip()
     assert "\x1b" not in "".join(shown)
     assert (0, "") == (process.returncode, noise)
+
+
+@pytest.mark.slow
+def test_by_itself_it_says_which_port_is_taken() -> None:
+    """One line, with the way out, and 1."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "usagewire.inspector.receiver", "--port", port]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    said = f"--host 127.0.0.1 --port {port}: Address already in use; --port 0 takes any free one\n"
+    assert (1, said) == (done.returncode, done.stderr)

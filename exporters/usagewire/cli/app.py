@@ -56,6 +56,8 @@ class Commands(click.Group):
                 raise
             what = f"{fault.filename}: " if fault.filename else ""
             hint = "is USAGEWIRE_STATE_DIR the program's state folder, and are you its user?"
+            if fault.errno == errno.ENOSPC:  # of the state folder, or of what the output goes to
+                hint = "make room, and say it again"
             raise click.ClickException(f"{what}{fault.strerror or fault}; {hint}") from fault
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise

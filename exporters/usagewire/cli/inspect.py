@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import webbrowser
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
@@ -61,12 +63,12 @@ def inspect(port: int, receiver_port: int, host: str, plan: Path | None, open_: 
         click.echo(f"{bad('listening beyond this machine')}: {warning}", err=True)
     journal = Journal()
     with ExitStack() as stack:
-        with _asking("--receiver-port", receiver_port):
+        with _asking("--receiver-port", receiver_port, host):
             events = stack.enter_context(Receiver(host, receiver_port, watch=journal.take, remember=False))
             beside = receiver_port + 1 if receiver_port else 0
             reports = stack.enter_context(GrpcReceiver(beside, watch=journal.take, remember=False, host=host))
         addresses = {"HTTP": events.url, "gRPC": reports.url}
-        with _asking("--port", port):
+        with _asking("--port", port, host):
             inspector = Inspector(journal, (events, reports), addresses, known, host, port)
         click.echo(f"page      {inspector.url}")
         for name, url in addresses.items():
@@ -78,10 +80,12 @@ def inspect(port: int, receiver_port: int, host: str, plan: Path | None, open_: 
 
 
 @contextmanager
-def _asking(option: str, port: int) -> Generator[None, None, None]:
-    """Say which port could not be had."""
+def _asking(option: str, port: int, host: str) -> Generator[None, None, None]:
+    """Say which port, or address, could not be had."""
     try:
         yield
     except (OSError, RuntimeError) as fault:  # RuntimeError: gRPC's
         why = fault.strerror if isinstance(fault, OSError) else fault
+        if isinstance(fault, socket.gaierror) or getattr(fault, "errno", None) == errno.EADDRNOTAVAIL:
+            raise click.ClickException(f"--host {host}: {why}; name an address of this machine") from fault
         raise click.ClickException(f"{option} {port}: {why}; leave it out to take any free one") from fault

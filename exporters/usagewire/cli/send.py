@@ -74,7 +74,10 @@ def send(what: str | None, timeout: float, force: bool, detached: bool, **names:
     sending = [one for one in found if _sends(one, what)]
     if found and not sending:
         raise click.UsageError(f"no format here sends {what}s of its own; `usagewire send` sends everything")
-    everything = [_deliver(one, what, until, force) for one in sending]
+    try:
+        everything = [_deliver(one, what, until, force) for one in sending]
+    except KeyboardInterrupt as stopped:
+        raise click.ClickException("interrupted; what has not arrived still waits") from stopped
     if not all(everything):
         click.get_current_context().exit(1)
 

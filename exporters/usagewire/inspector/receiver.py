@@ -246,7 +246,12 @@ def main(arguments: list[str] | None = None) -> None:
     def show(received: Received) -> None:
         print(describe(received, color), end="", flush=True)
 
-    with contextlib.suppress(KeyboardInterrupt), Receiver(options.host, options.port, watch=show) as receiver:
+    try:
+        receiver = Receiver(options.host, options.port, watch=show)
+    except (OSError, OverflowError) as fault:
+        why = getattr(fault, "strerror", None) or fault
+        sys.exit(f"--host {options.host} --port {options.port}: {why}; --port 0 takes any free one")
+    with contextlib.suppress(KeyboardInterrupt), receiver:
         print(f"listening on {receiver.url}", flush=True)
         threading.Event().wait()
 
