@@ -12,7 +12,7 @@ from usagewire.pipeline.destination import Destination
 from usagewire.policy.gate import Plan, from_purposes
 
 if TYPE_CHECKING:
-    from usagewire.cli.show import Outlook
+    from usagewire.cli.outlook import Outlook
 
 MOST = 1 << 30
 

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from usagewire.cli import status
 from usagewire.cli.choose import Choice, Found
 from usagewire.cli.layout import as_json, masked
-from usagewire.cli.show import Preview, document, outlook
+from usagewire.cli.outlook import Preview, document, outlook
 from usagewire.cli.words import iso
 from usagewire.inspector import folder
 from usagewire.inspector.pages import ROWS, Pages, as_download, form_of
