@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import threading
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.support.programs import Program
+from tests.support.programs import EMIT, Program
+from usagewire import forks
 from usagewire.inspector.receiver import Receiver
 
 pytestmark = pytest.mark.slow
@@ -98,3 +103,69 @@ def test_eight_workers_lose_nothing(tmp_path: Path) -> None:
     assert len(found) == len({(e["properties"].get("who"), e["properties"].get("number")) for e in found.values()})
     files = [path for name in seen.iterdir() for path in json.loads(name.read_text())]
     assert 1 < len(files) == len(set(files))
+
+
+LOADING = (
+    """
+    import sys, threading
+    from usagewire import forks
+
+    loaded = []
+
+    def hear(what, values):
+        if what == "import" and threading.current_thread() is not threading.main_thread():
+            if not forks._loading._is_owned():
+                loaded.append(values[0])
+
+    sys.addaudithook(hear)
+"""
+    + EMIT
+    + """
+    from opentelemetry.metrics import get_meter
+    get_meter("shop").create_counter("usage.a").add(1)
+    logger.emit(event_name="work", attributes={"home": "/home/ada/x", "blob": "x" * 5_000})
+    sys.stdin.read()
+    print(loaded)
+"""
+)
+
+
+def test_nothing_is_loaded_beside_a_fork(tmp_path: Path) -> None:
+    """Whatever the threads load for the first event and the first request, they load while a fork waits: a child with
+    half a module in it would fail at its next import of it, or wait for ever."""
+    with Receiver() as receiver:
+        settings = {
+            "OTEL_METRICS_EXPORTER": "segment",
+            "OTEL_METRIC_EXPORT_INTERVAL": "100",
+            "OTEL_EXPORTER_SEGMENT_INTERVAL": "1000",
+            "XDG_STATE_HOME": str(tmp_path),
+        }
+        program = Program(tmp_path, receiver.url, settings=settings)
+        environ = program.environ(USAGEWIRE_STATE_DIR=None, OTEL_SERVICE_NAME=None)
+        with program.start(LOADING, environ=environ, stdin=subprocess.PIPE) as process:
+            assert receiver.wait(2, timeout=40)
+            assert ("[]\n", "") == process.communicate(timeout=40)
+
+
+def test_a_fork_waits_for_what_is_being_loaded() -> None:
+    """It happens once the other thread has done, and the child may load at once."""
+    entered, order = threading.Event(), list[str]()
+
+    def load() -> None:
+        with forks.held_up():
+            entered.set()
+            time.sleep(0.3)
+            order.append("loaded")
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    assert entered.wait(20)
+    child = os.fork()
+    if not child:
+        with forks.held_up():
+            os._exit(len(order))
+    order.append("forked")
+    thread.join()
+
+    assert ["loaded", "forked"] == order
+    assert 1 == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

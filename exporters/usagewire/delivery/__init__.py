@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from usagewire import forks
 from usagewire.errors import ConfigError
 from usagewire.signals import Request, Response, Settings
 
@@ -54,5 +55,6 @@ def open_transport(settings: Settings, user_agent: str = "") -> Transport:
     if scheme not in _TRANSPORTS:
         raise ConfigError([f"endpoint={settings['endpoint']!r}: nothing carries it; use http or https"])
     module, _, name = _TRANSPORTS[scheme].partition(":")
-    made: Transport = getattr(import_module(module), name)(settings, user_agent)
+    with forks.held_up():
+        made: Transport = getattr(import_module(module), name)(settings, user_agent)
     return made

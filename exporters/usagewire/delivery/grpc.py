@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from usagewire import forks
 from usagewire.config import is_loopback
 from usagewire.errors import ConfigError, UsagewireError
 from usagewire.signals import Request, Response, Settings
@@ -78,7 +79,8 @@ class GrpcTransport:
         _refuse_after_fork()
         millis = int(self._settings["timeout"])
         with _hushed():
-            import grpc
+            with forks.held_up():
+                import grpc
 
             channel = self._open(grpc)
         gzip = grpc.Compression.Gzip if self._settings.get("compression") == "gzip" else None

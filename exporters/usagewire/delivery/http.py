@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
+from usagewire import forks
 from usagewire.delivery.explain import explain
 from usagewire.delivery.guard import Guard
 from usagewire.errors import ConfigError
@@ -100,7 +101,8 @@ class HttpTransport:
         return self._client.call(wired.method, url, wired.headers, wired.body, seconds)
 
     def _open(self) -> Client:
-        from usagewire.delivery.client import Client
+        with forks.held_up():
+            from usagewire.delivery.client import Client
 
         files = {name: self._settings.get(name) or "" for name in ("certificate", "client_certificate", "client_key")}
         for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):  # what every tool built on requests goes by
@@ -125,12 +127,13 @@ class HttpTransport:
 
 
 def _gzip(body: bytes) -> bytes:
-    try:
-        from isal import igzip  # a quarter of zlib's time, and smaller
-    except ImportError:
-        import gzip
+    with forks.held_up():
+        try:
+            from isal import igzip  # a quarter of zlib's time, and smaller
+        except ImportError:
+            import gzip
 
-        return gzip.compress(body, 1, mtime=0)
+            return gzip.compress(body, 1, mtime=0)
     return igzip.compress(body, 1, mtime=0)  # pyright: ignore[reportUnknownMemberType]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from usagewire import forks
 from usagewire.errors import StateError
 from usagewire.pipeline.destination import Destination
 from usagewire.pipeline.pipeline import Pipeline
@@ -35,6 +36,7 @@ class Session:
         self.started = time.time_ns()
 
 
+@forks.held_up()
 def on_disk(
     said: Said, wanted: Place, consent: Consent, session: Session, resource: Mapping[str, Any]
 ) -> Pipeline | None:
@@ -57,6 +59,7 @@ def on_disk(
     return Pipeline(destination, consent, said.gate, identity.salt, Redactor.here(), writer, queue)
 
 
+@forks.held_up()
 def in_memory(said: Said, wanted: Place, consent: Consent, session: Session, resource: Mapping[str, Any]) -> Pipeline:
     """The destination without a folder, for as long as this process lives."""
     identity = identities.fresh()

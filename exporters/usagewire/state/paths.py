@@ -22,6 +22,7 @@ from typing import Any, cast
 
 import orjson
 
+from usagewire import forks
 from usagewire.errors import StateError
 from usagewire.state.locks import AVAILABLE, try_lock
 
@@ -38,7 +39,8 @@ def state_root(environ: Mapping[str, str]) -> Path:
     chosen = environ.get("USAGEWIRE_STATE_DIR", "").strip()
     if chosen:
         return Path(chosen).expanduser()
-    import platformdirs  # not needed where a folder was chosen
+    with forks.held_up():
+        import platformdirs  # not needed where a folder was chosen
 
     return platformdirs.user_state_path("usagewire")
 
