@@ -23,7 +23,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from usagewire.policy.stored import FILE, SILENCE, Channel, File, Word, read, write
+from usagewire.policy.stored import FILE, SILENCE, File, Word, read
+from usagewire.policy.storing import Channel, write
 from usagewire.signals import Stance, Switch
 
 __all__ = ["ADMINISTRATOR", "FILE", "Channel", "Consent", "Decision", "read", "write"]
