@@ -32,7 +32,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from tests.support.state import in_memory
 from tests.support.values import SCALARS, TEXT, attributes
 from usagewire import sdk
-from usagewire.policy import stored
+from usagewire.policy.consent import write
 from usagewire.signals import Stance
 from usagewire.state.paths import Place
 from usagewire.state.view import peek, totals
@@ -68,7 +68,7 @@ def state(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def made(kind: Any, fmt: str, state: Path) -> Any:
     """An exporter that delivers nowhere, with consent."""
-    stored.write(state / "shop", True, "a test", license="sharing-1-0", epoch="0")
+    write(state / "shop", True, "a test", license="sharing-1-0", epoch="0")
     key = {"write_key": "write-key"} if fmt == "segment" else {}
     return kind(endpoint="http://127.0.0.1:9", delivery="manual", **key)
 
