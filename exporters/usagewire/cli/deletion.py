@@ -36,7 +36,8 @@ def ask(asking: Sequence[Asking]) -> bool:
     """Send them, and tell each answer; whether all were taken. Needs neither consent nor a program that runs: it is the
     operator who asks."""
     if not asking:
-        click.echo("nobody was asked to delete what was sent: no tracking plan names an address for that", err=True)
+        reason = "no tracking plan names an address for that, or nothing that was sent bears a lasting id"
+        click.echo(f"nobody was asked to delete what was sent: {reason}", err=True)
     taken = bool(asking)
     for name, destination, request in asking:
         settings = destination.settings
