@@ -23,7 +23,7 @@ from usagewire.signals import Point, Stance
 from usagewire.state import ledger as ledgers
 from usagewire.state import lines, view
 from usagewire.state.consumer import Consumer, Entry
-from usagewire.state.paths import read_file
+from usagewire.state.files import read_file
 from usagewire.state.purge import purge
 from usagewire.state.segments import Outcome
 

@@ -23,8 +23,8 @@ from usagewire.pipeline.destination import recall
 from usagewire.pipeline.intake import Intake
 from usagewire.policy.consent import write
 from usagewire.signals import Point, Stance
+from usagewire.state.files import read_json
 from usagewire.state.locks import try_lock
-from usagewire.state.paths import read_json
 from usagewire.state.view import peek
 
 

@@ -11,19 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usagewire.errors import StateError
-from usagewire.state.paths import (
-    LONGEST,
-    Place,
-    destinations,
-    locate,
-    prepare,
-    read_json,
-    safe_name,
-    services,
-    state_root,
-    write_file,
-    write_json,
-)
+from usagewire.state.files import read_json, write_file, write_json
+from usagewire.state.paths import LONGEST, Place, destinations, locate, prepare, safe_name, services, state_root
 
 MOUNTS = """22 1 8:1 / / rw - ext4 /dev/a rw
 23 22 0:1 / /home rw,nosuid shared:1 - nfs4 server:/home rw

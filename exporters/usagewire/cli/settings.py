@@ -15,7 +15,7 @@ from usagewire.cli.choose import Choice, choosing, find
 from usagewire.config import MASK, parse, rows, variables
 from usagewire.pipeline.destination import Destination, recall
 from usagewire.signals import Setting
-from usagewire.state.paths import read_json, write_json
+from usagewire.state.files import read_json, write_json
 
 
 @click.group()

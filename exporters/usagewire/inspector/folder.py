@@ -13,8 +13,9 @@ import orjson
 
 from usagewire.inspector.charts import Picture, over_time
 from usagewire.inspector.received import mapping
+from usagewire.state.files import read_file
 from usagewire.state.listing import names, split
-from usagewire.state.paths import Place, read_file
+from usagewire.state.paths import Place
 from usagewire.state.sent import body_of
 
 NEWEST = 1_000

@@ -20,8 +20,9 @@ from usagewire.policy.content import Accepted, grown
 from usagewire.signals import Item, Origin, Period, Stance, Switch
 from usagewire.state import origin as origins
 from usagewire.state.consumer import Limits
+from usagewire.state.files import read_json, write_json
 from usagewire.state.listing import channel_folder
-from usagewire.state.paths import Place, read_json, write_json
+from usagewire.state.paths import Place
 
 
 @dataclass(frozen=True)

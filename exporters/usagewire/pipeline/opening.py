@@ -21,8 +21,9 @@ from usagewire.signals import Origin
 from usagewire.state import identity as identities
 from usagewire.state import origin as origins
 from usagewire.state.consumer import Consumer
+from usagewire.state.files import read_json
 from usagewire.state.memory import MemoryQueue
-from usagewire.state.paths import Place, prepare, read_json
+from usagewire.state.paths import Place, prepare
 from usagewire.state.segments import Writer
 
 _log = logging.getLogger("usagewire")

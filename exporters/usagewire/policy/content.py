@@ -28,7 +28,8 @@ import orjson
 from usagewire.errors import StateError, Unsendable
 from usagewire.policy.gate import BODY, Attribute, Dropped, Entry, Gate, Plan
 from usagewire.signals import Event, Point
-from usagewire.state.paths import Place, read_json, write_json
+from usagewire.state.files import read_json, write_json
+from usagewire.state.paths import Place
 
 Content = Mapping[str, str]
 """Piece → what is said of it: its purpose, or its channel."""

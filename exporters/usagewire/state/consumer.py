@@ -19,12 +19,13 @@ import orjson
 from usagewire.errors import HolderLost, StateError
 from usagewire.signals import Origin, Stance
 from usagewire.state import period
+from usagewire.state.files import make_folder, sync_folder, write_file
 from usagewire.state.fold import Keep
 from usagewire.state.folding import Folding
 from usagewire.state.holder import NOWHERE, Holder
 from usagewire.state.ledger import Ledger
 from usagewire.state.listing import Found, epoch_of, file_blocks, names, order, trim, used_bytes
-from usagewire.state.paths import Place, make_folder, sync_folder, write_file
+from usagewire.state.paths import Place
 from usagewire.state.period import Compile
 from usagewire.state.purge import purge
 from usagewire.state.sent import Sent

@@ -13,11 +13,12 @@ from itertools import accumulate
 
 from usagewire.signals import Origin
 from usagewire.state import lines, period
+from usagewire.state.files import make_folder, read_file, sync_folder, write_file
 from usagewire.state.fold import Keep, fold
 from usagewire.state.holder import Holder
 from usagewire.state.ledger import Ledger
 from usagewire.state.listing import Found, file_blocks, order
-from usagewire.state.paths import Place, make_folder, read_file, sync_folder, write_file
+from usagewire.state.paths import Place
 from usagewire.state.period import Compile
 from usagewire.state.taking import keep_damage
 from usagewire.state.totals import NOTE, notes

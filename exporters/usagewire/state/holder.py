@@ -11,10 +11,11 @@ from pathlib import Path
 from usagewire.errors import HolderLost, StateError
 from usagewire.signals import Stance
 from usagewire.state import ledger as ledgers
+from usagewire.state.files import make_folder, write_json
 from usagewire.state.ledger import Ledger, Running
 from usagewire.state.listing import epoch_of, names
 from usagewire.state.locks import try_lock
-from usagewire.state.paths import Place, make_folder, write_json
+from usagewire.state.paths import Place
 from usagewire.state.purge import purge
 from usagewire.state.totals import Memory, notes, read_memory
 

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from usagewire.errors import StateError
-from usagewire.state.paths import read_json, sync_folder, write_file
+from usagewire.state.files import read_json, sync_folder, write_file
 
 _NAME = "identity.json"
 

@@ -16,9 +16,10 @@ import orjson
 from usagewire.errors import HolderLost, StateError
 from usagewire.signals import Stance
 from usagewire.state import lines
+from usagewire.state.files import make_folder, read_file, write_file
 from usagewire.state.fold import Gathered
 from usagewire.state.listing import names
-from usagewire.state.paths import Place, make_folder, read_file, write_file
+from usagewire.state.paths import Place
 from usagewire.state.totals import NOTE, Memory, Totals
 
 VERSION = 1

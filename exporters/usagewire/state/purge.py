@@ -11,6 +11,7 @@ from usagewire.errors import StateError
 from usagewire.signals import Stance
 from usagewire.state import ledger as ledgers
 from usagewire.state import lines
+from usagewire.state.files import read_file, sync_folder
 from usagewire.state.ledger import Ledger
 from usagewire.state.listing import (
     REPORTS,
@@ -23,7 +24,7 @@ from usagewire.state.listing import (
     names,
     split,
 )
-from usagewire.state.paths import Place, read_file, sync_folder
+from usagewire.state.paths import Place
 from usagewire.state.totals import Memory, leave_note
 
 

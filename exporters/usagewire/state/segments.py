@@ -19,9 +19,10 @@ from typing import Literal
 
 from usagewire.signals import Stance
 from usagewire.state import lines as framing
+from usagewire.state.files import make_folder, sync_folder
 from usagewire.state.listing import SIGNALS, channel_folder, channel_of, make_stem, names, used_bytes
 from usagewire.state.locks import try_lock
-from usagewire.state.paths import Place, make_folder, sync_folder
+from usagewire.state.paths import Place
 from usagewire.state.totals import Memory, leave_note
 
 SEGMENT_BYTES = 256 << 10

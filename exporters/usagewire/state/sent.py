@@ -16,8 +16,9 @@ from typing import Any
 
 import orjson
 
+from usagewire.state.files import make_folder, read_file, sync_folder, write_all, write_file
 from usagewire.state.listing import epoch_of, names, split, trim
-from usagewire.state.paths import Place, make_folder, read_file, sync_folder, write_all, write_file
+from usagewire.state.paths import Place
 
 
 def body_of(copy: Mapping[str, Any]) -> bytes | None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
 
+from usagewire.state.files import read_file
 from usagewire.state.lines import Line, is_item, item_data, items_data, scan
-from usagewire.state.paths import read_file
 
 
 class Entry(NamedTuple):

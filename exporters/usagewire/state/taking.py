@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 
+from usagewire.state.files import make_folder, write_file
 from usagewire.state.ledger import Ledger
 from usagewire.state.lines import Line
 from usagewire.state.listing import Found, epoch_of, order, segments, trim
 from usagewire.state.locks import try_lock
-from usagewire.state.paths import Place, make_folder, write_file
+from usagewire.state.paths import Place
 
 KEPT_BYTES = 4 << 20
 """Bound of corrupt/, and of rejected/; the oldest goes."""

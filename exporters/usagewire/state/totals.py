@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from usagewire.errors import StateError
+from usagewire.state.files import read_json, write_json
 from usagewire.state.listing import names
-from usagewire.state.paths import Place, read_json, write_json
+from usagewire.state.paths import Place
 
 NOTE = "purged-"
 

@@ -11,10 +11,11 @@ from usagewire.errors import StateError
 from usagewire.signals import Period, Stance
 from usagewire.state import ledger as ledgers
 from usagewire.state import lines, period
+from usagewire.state.files import read_file
 from usagewire.state.fold import fold
 from usagewire.state.ledger import Ledger
 from usagewire.state.listing import REPORTS, Found, epoch_of, names, order, segments
-from usagewire.state.paths import Place, read_file
+from usagewire.state.paths import Place
 from usagewire.state.shelf import Entry, Shelf, Source
 from usagewire.state.totals import Memory, Totals, notes, read_memory
 from usagewire.state.withdraw import drop_signals, stale

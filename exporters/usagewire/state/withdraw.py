@@ -12,9 +12,10 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
 from usagewire.state import lines
+from usagewire.state.files import read_file, write_file
 from usagewire.state.ledger import Ledger
 from usagewire.state.listing import names
-from usagewire.state.paths import Place, read_file, write_file
+from usagewire.state.paths import Place
 
 Without = Callable[[bytes, Collection[str]], bytes | None]
 """A report's item without the part of some channels; ``None``: nothing is left of it."""
