@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -150,7 +151,7 @@ def test_a_damaged_destination_is_a_sentence(shell: Shell) -> None:
     result = shell.run("status")
 
     assert 0 == result.exit_code
-    assert f"{left.place.destination_json}: cannot be read" in result.stdout
+    assert re.search(f"{left.place.destination_json}: cannot be read .*; remove it\n", result.stdout)
     assert "shop · segment-second" in result.stdout
 
 
@@ -205,6 +206,15 @@ def test_a_folder_that_cannot_be_written(shell: Shell, monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
 
     assert "keeps its queue in memory" in shell.run("status").stdout
+
+
+def test_a_folder_that_depends_on_where_one_stands(shell: Shell) -> None:
+    """A program takes no relative path, and status says so."""
+    assert None is shell.json("status")["hint"]
+
+    shell.variables["USAGEWIRE_STATE_DIR"] = "here"
+
+    assert "here is no absolute path: a program keeps its queue in memory" in shell.run("status").stdout
 
 
 def test_no_secret_is_printed(shell: Shell, tmp_path: Path) -> None:

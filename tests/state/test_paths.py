@@ -121,6 +121,8 @@ def test_prepare_needs_an_absolute_path() -> None:
     """Without a home folder nothing is strewn into the working directory."""
     with pytest.raises(StateError, match="no home folder is known"):
         prepare(Place(Path("~/svc"), "segment"), {})
+    with pytest.raises(StateError, match="not an absolute path; set USAGEWIRE_STATE_DIR to an absolute path"):
+        prepare(Place(Path("here/svc"), "segment"), {"USAGEWIRE_STATE_DIR": "here"})
 
 
 @pytest.mark.parametrize(

@@ -180,6 +180,11 @@ def _consent(decision: Decision, service_dir: Path) -> dict[str, Any]:
 
 def _hint(root: Path) -> str | None:
     """Why a program's queue may be nowhere to be seen."""
+    if not root.is_absolute():
+        return (
+            f"{root} is no absolute path: a program keeps its queue in memory, nothing of which is seen here; "
+            "set USAGEWIRE_STATE_DIR to one"
+        )
     existing = next((folder for folder in (root, *root.parents) if folder.exists()), root)
     if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
         return None
@@ -262,6 +267,10 @@ def _outcome_rows(one: Mapping[str, Any], now: int) -> Iterator[tuple[str, str]]
 def _running(one: Mapping[str, Any]) -> str:
     holder = one["holder"]
     if holder is None:
-        return "no program is running" if one["delivery"] != "manual" else "`usagewire send` delivers"
+        if one["delivery"] == "manual":
+            return "`usagewire send` delivers"
+        return "no program is running" + (
+            "; its next run delivers, or `usagewire send`" if one["queue"]["items"] else ""
+        )
     who = f"process {holder['pid']}" if holder["pid"] else "a program"
     return f"{who} is running" + (f", but {bad('stopped')}: `kill -CONT {holder['pid']}`" if holder["stopped"] else "")

@@ -36,10 +36,12 @@ def read_json(path: Path) -> dict[str, Any] | None:
         found: object = orjson.loads(read_file(path))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as why:
+    except OSError as why:
         raise StateError(f"{path}: cannot be read ({why})") from why
+    except ValueError as why:
+        raise StateError(f"{path}: cannot be read ({why}); remove it") from why
     if not isinstance(found, dict):
-        raise StateError(f"{path}: not a JSON object")
+        raise StateError(f"{path}: not a JSON object; remove it")
     return cast("dict[str, Any]", found)
 
 

@@ -163,7 +163,8 @@ def prepare(place: Place, environ: Mapping[str, str]) -> Place:
     if not AVAILABLE:
         raise StateError("this system has no file locks (flock)")
     if not place.service_dir.is_absolute():
-        raise StateError(f"{place.service_dir}: no home folder is known; set USAGEWIRE_STATE_DIR to an absolute path")
+        why = "not an absolute path" if environ.get("USAGEWIRE_STATE_DIR", "").strip() else "no home folder is known"
+        raise StateError(f"{place.service_dir}: {why}; set USAGEWIRE_STATE_DIR to an absolute path")
     place = locate(place, environ)
     ours = [place.service_dir]
     if place.elsewhere is not None:
