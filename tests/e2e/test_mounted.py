@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import Any
 
 import pytest
@@ -134,6 +135,16 @@ def test_group_is_the_product_s_own(product: Program) -> None:
     assert not (product.folder / "asked").exists()
     refused = product.run(CLICK, "--format", "yaml", "telemetry", "config", "set", "speed", "1")
     assert (2, True) == (refused.returncode, "stone has no setting 'speed'" in refused.stderr)
+
+
+def test_the_product_is_no_slip_of_the_pen(product: Program) -> None:
+    """Its own service is known, also before it has left anything."""
+    shutil.rmtree(product.state / "mgr")
+
+    done = product.run(CLICK, "telemetry", "on", "--license", "sharing-1-0")
+
+    assert (0, "") == (done.returncode, done.stderr)
+    assert "mgr: on under the licence sharing-1-0" in done.stdout
 
 
 def test_a_recorder_that_fails_costs_its_part(product: Program) -> None:

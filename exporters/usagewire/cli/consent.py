@@ -247,7 +247,7 @@ def _service(choice: Choice) -> Path:
     """The one service that is meant. One that has left nothing yet may be meant; or it is a slip of the pen, or another
     user's."""
     service_dir = choice.one_service(create=True)
-    if not service_dir.exists():
+    if not service_dir.exists() and not find(service_dir):  # below a product's own command it need not have left any
         others = ", ".join(name for name in services(choice.root) if name != service_dir.name)
         there = f"there are: {others}" if others else "if another user runs it, say it as that user, or with --system"
         click.echo(f"{service_dir.name} has not run here yet; {there}", err=True)
