@@ -1,8 +1,9 @@
 """A fork waits while a thread of ours loads modules.
 
 A child that is forked in the middle of another thread's import has half a module for ever: its own import of it fails,
-or waits for a lock that nobody is left to release. Servers that preload fork as soon as the program is loaded, which is
-when our threads load what the first event and the first request take.
+or waits for a lock that nobody is left to release. So it is with OpenSSL's locks, which setting up TLS takes. Servers
+that preload fork as soon as the program is loaded, which is when our threads load what the first event and the first
+request take.
 """
 
 from __future__ import annotations

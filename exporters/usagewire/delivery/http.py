@@ -100,9 +100,9 @@ class HttpTransport:
             url = target
         return self._client.call(wired.method, url, wired.headers, wired.body, seconds)
 
+    @forks.held_up()
     def _open(self) -> Client:
-        with forks.held_up():
-            from usagewire.delivery.client import Client
+        from usagewire.delivery.client import Client
 
         files = {name: self._settings.get(name) or "" for name in ("certificate", "client_certificate", "client_key")}
         for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):  # what every tool built on requests goes by
