@@ -192,11 +192,13 @@ def test_every_change_of_mind_has_its_own_epoch(desk: Desk) -> None:
     ],
 )
 def test_damage_is_off_loudly(desk: Desk, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    """A consent.json that makes no sense is off, says so once, and erases nothing: nobody asked for that."""
+    """A consent.json that makes no sense is off, says so once, whoever reads it how often, and erases nothing: nobody
+    asked for that."""
     desk.put(desk.stored, content)
     consent = desk.consent()
     decision = consent.decide()
     consent.decide()
+    desk.consent().decide()
     assert (False, str(desk.stored), False) == (decision.on, decision.by, decision.erases)
     assert [decision.detail] == [record.getMessage() for record in caplog.records]
     assert "usagewire on" in decision.detail

@@ -61,6 +61,10 @@ class Word:
 SILENCE = Word(None)
 
 
+_complained: dict[str, object] = {}
+"""Path → the state that its file was last complained of: a program reads it at every batch, and says it once."""
+
+
 class File:
     """One consent.json. Holds no lock and no descriptor, so threads and forks are safe."""
 
@@ -90,7 +94,9 @@ class File:
             reason = fault.strerror if isinstance(fault, OSError) else fault
             detail = f"{self._path} cannot be trusted ({reason}), and that means off; say `usagewire on` or `off` anew"
             word = Word(False, self._path, detail)
-            _LOG.warning("%s", detail)
+            if _complained.get(self._path) != key:
+                _complained[self._path] = key
+                _LOG.warning("%s", detail)
         self._seen = (key, word)
         return word
 
