@@ -28,6 +28,8 @@ class Event(NamedTuple):
     attributes: Attributes = MappingProxyType({})
     body: Any = None
     scope: str = ""
+    observed: int = 0
+    """When OpenTelemetry took it, whatever ``time`` the program gave it; 0: not known, or no longer of interest."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.sdk._logs import LoggerProvider, ReadWriteLogRecord
+from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor, ReadWriteLogRecord
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.resources import Resource
 
+from usagewire.policy.consent import write
 from usagewire.sdk import LeanLogRecordProcessor, SegmentLogExporter
 from usagewire.signals import Event
 from usagewire.state import lines
@@ -118,6 +120,30 @@ def test_events_are_written_without_being_asked_for(open_shop: Callable[..., Sho
     hasty = open_shop(schedule_delay_millis=10)
     hasty.emit("four")
     wait_for(lambda: "four" in hasty.names())
+
+
+@pytest.mark.parametrize("processor", [BatchLogRecordProcessor, LeanLogRecordProcessor])
+def test_what_a_processor_held_since_before_a_yes_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processor: Callable[..., LogRecordProcessor]
+) -> None:
+    """Events wait in memory for a batch: those from before an off, and from then until the next on, are not kept."""
+    monkeypatch.setenv("USAGEWIRE_STATE_DIR", str(tmp_path))
+    provider = LoggerProvider(Resource({"service.name": "shop"}), shutdown_on_exit=False)
+    provider.add_log_record_processor(processor(SegmentLogExporter(**SHOP), schedule_delay_millis=3_600_000))
+    logger = provider.get_logger("shop")
+    logger.emit(event_name="before")
+    write(tmp_path / "shop", False, "test")
+    logger.emit(event_name="meanwhile")
+    write(tmp_path / "shop", True, "test")
+    logger.emit(event_name="after", timestamp=1)  # of something that was earlier; it is said now
+    hostile: Any = "yesterday"
+    logger.emit(event_name="odd", timestamp=1, observed_timestamp=hostile)
+
+    assert provider.force_flush()
+
+    kept = b"".join(path.read_bytes() for path in tmp_path.glob("shop/segment/queue/events/*"))
+    provider.shutdown()
+    assert ["after", "odd"] == [name for name in ("before", "meanwhile", "after", "odd") if name.encode() in kept]
 
 
 def test_plain_logs_never_pass(open_shop: Callable[..., Shop]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import inf, nan
@@ -53,7 +54,8 @@ def test_a_record_with_a_name_is_an_event() -> None:
     """Name, time, attributes, body and scope are carried over, and an id is drawn."""
     event = emitted(event_name="sold", timestamp=5, body="text", attributes={"n": 1, "of": ("a", "b")})
 
-    assert Event("sold", 5, event.id, {"n": 1, "of": ("a", "b")}, "text", "shop") == event
+    assert Event("sold", 5, event.id, {"n": 1, "of": ("a", "b")}, "text", "shop", event.observed) == event
+    assert 0 < time.time_ns() - event.observed < 3_600_000_000_000
     assert dict is type(event.attributes)
     assert 16 == len(bytes.fromhex(event.id))
 
@@ -89,7 +91,7 @@ def test_a_record_may_lack_scope_and_attributes() -> None:
     ((found, (event,)),) = translate.events([record])
 
     assert resource is found
-    assert Event("bare", 1, event.id, {}, None, "") == event
+    assert Event("bare", 1, event.id, {}, None, "", event.observed) == event
 
 
 def test_events_come_resource_by_resource() -> None:

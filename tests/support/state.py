@@ -34,7 +34,7 @@ def events() -> st.SearchStrategy[Event]:
     """Any event."""
     ids = st.integers(0, 2**128 - 1).map(lambda drawn: f"{drawn:032x}")
     bodies = st.none() | st.text(max_size=4) | st.dictionaries(st.text(max_size=3), st.integers(-9, 9), max_size=2)
-    return st.builds(Event, st.text(max_size=8), _TIMES, ids, _ATTRIBUTES, bodies, st.text(max_size=3))
+    return st.builds(Event, st.text(max_size=8), _TIMES, ids, _ATTRIBUTES, bodies, st.text(max_size=3), st.just(0))
 
 
 def histograms() -> st.SearchStrategy[Histogram]:

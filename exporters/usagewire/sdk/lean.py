@@ -23,8 +23,8 @@ from usagewire.sdk.translate import plain
 from usagewire.signals import Event
 
 _log = logging.getLogger("usagewire")
-_Waiting = tuple[int, str, int, Mapping[str, Any], Any, str]
-"""Resource (its `id`), name, time, attributes, body, scope: mostly nothing that the collector has to follow."""
+_Waiting = tuple[int, str, int, Mapping[str, Any], Any, str, int]
+"""Resource (its `id`), name, time, attributes, body, scope, observed: mostly nothing that the collector must follow."""
 
 
 class LeanLogRecordProcessor(LogRecordProcessor):
@@ -99,6 +99,7 @@ class LeanLogRecordProcessor(LogRecordProcessor):
                 plain(record.attributes),
                 record.body,
                 scope.name if scope is not None else "",
+                record.observed_timestamp or 0,
             )
         )
         if self._thread is None:
@@ -153,9 +154,9 @@ class LeanLogRecordProcessor(LogRecordProcessor):
         groups: list[tuple[Resource | None, list[Event]]] = []
         last = None
         group: list[Event] = []
-        for number, (key, name, made, attributes, body, scope) in enumerate(batch):
+        for number, (key, name, made, attributes, body, scope, observed) in enumerate(batch):
             if key != last:
                 last, group = key, []
                 groups.append((self._resources[key], group))
-            group.append(Event(name, made, ids[32 * number : 32 * number + 32], attributes, body, scope))
+            group.append(Event(name, made, ids[32 * number : 32 * number + 32], attributes, body, scope, observed))
         return groups

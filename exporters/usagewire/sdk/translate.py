@@ -43,6 +43,7 @@ def events(batch: Sequence[ReadableLogRecord]) -> list[tuple[Resource | None, li
                 plain(record.attributes),
                 record.body,
                 scope.name if scope is not None else "",
+                record.observed_timestamp or 0,
             )
         )
     return groups
