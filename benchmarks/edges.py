@@ -2,9 +2,13 @@
 
     make bench
     python -m benchmarks.edges [--rounds 5] [--waiting 100000] [--json]
+    python -m benchmarks.edges --exits 100
 
 Each figure is the median of interleaved rounds, less what the bare SDK takes for the same. The endpoint accepts
 connections and never answers, as one behind a firewall does, so that ending costs whatever a client waits for.
+
+``--exits`` measures the end alone, so often, in turn with an exporter that does nothing: median and 99th percentile of
+``provider.shutdown()``, and of all that comes after the last event.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from statistics import median
+from statistics import median, quantiles
 
 IMPORTS = {
     "usagewire": "import usagewire.sdk",
@@ -101,6 +105,15 @@ time.sleep(1.5)
 emit(1)
 print(time.time(), flush=True)
 """
+SHUTDOWN = """
+import time
+emit(0)
+time.sleep(1.5)
+emit(1)
+began = time.time()
+provider.shutdown()
+print(began, time.time() - began, flush=True)
+"""
 
 
 def python(code: str, state: str, patience: float = 300) -> tuple[str, float]:
@@ -109,12 +122,11 @@ def python(code: str, state: str, patience: float = 300) -> tuple[str, float]:
     with subprocess.Popen([sys.executable, "-c", code], env=environ, stdout=subprocess.PIPE, text=True,
                           stderr=subprocess.DEVNULL) as process:  # fmt: skip
         try:
-            process.wait(patience)
+            printed, _ = process.communicate(timeout=patience)  # `wait` looks every 50 ms only
         except subprocess.TimeoutExpired:
             process.kill()
-        ended = time.time()
-        assert process.stdout is not None
-        return process.stdout.read(), ended
+            printed, _ = process.communicate()
+        return printed, time.time()
 
 
 def importing(name: str) -> float:
@@ -141,15 +153,41 @@ def ending(name: str, url: str) -> float:
     return (ended - float(printed)) * 1000 if printed else float("nan")
 
 
+def shutting_down(name: str, url: str) -> tuple[float, float]:
+    """Milliseconds in ``provider.shutdown()``, and from its beginning to the end of the process."""
+    with tempfile.TemporaryDirectory() as state:
+        printed, ended = python(f"COUNT, URL = 100, {url!r}\n" + EMITTERS[name] + SHUTDOWN, state, PATIENCE)
+    began, took = map(float, printed.split())
+    return took * 1000, (ended - began) * 1000
+
+
+def exits(count: int, url: str) -> None:
+    """Print what the end costs, beside an exporter that does nothing, run by run in turn."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ("no-op exporter", "usagewire")}
+    for number in range(count):
+        print(f"end {number + 1} of {count} …", file=sys.stderr, flush=True)
+        for name, each in found.items():
+            each.append(shutting_down(name, url))
+    for at, title in enumerate(("in provider.shutdown()", "from its beginning to the end of the process")):
+        print(f"ms {title}, endpoint silent, {count} ends each: median, p99")
+        for name, each in found.items():
+            values = [pair[at] for pair in each]
+            print(f"    {name:18}{median(values):10,.1f}{quantiles(values, n=100)[98]:10,.1f}")
+
+
 def main() -> None:
     """Measure all, round by round."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--waiting", type=int, default=100_000)
+    parser.add_argument("--exits", type=int, metavar="N", help="measure the end alone, N times each, at least 2")
     parser.add_argument("--json", action="store_true", help="print the medians as JSON")
     said = parser.parse_args()
     with socket.create_server(("127.0.0.1", 0), backlog=512) as hole:
         url = f"http://127.0.0.1:{hole.getsockname()[1]}"
+        if said.exits:
+            exits(said.exits, url)
+            return
         rounds: dict[str, dict[str, list[float]]] = {"import": {}, "exit": {}, "memory": {}}
         for number in range(said.rounds):
             print(f"round {number + 1} of {said.rounds} …", file=sys.stderr, flush=True)
