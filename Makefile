@@ -54,7 +54,7 @@ packages:  # Debian packages that some tests need; without them those are skippe
 
 .PHONY: test
 test: lint packages  # everything
-	@$(BIN)/pytest -q -n 4
+	@$(BIN)/pytest -q -n 2
 	@$(BIN)/python -m build --quiet --wheel --outdir $(VENV)/wheel . > /dev/null
 
 .PHONY: faults
