@@ -57,6 +57,8 @@ class Point(NamedTuple):
     value: float | None = None
     histogram: Histogram | None = None
     unit: str = ""
+    start: int = 0
+    """When the interval began that a sum or a distribution is of; 0: unknown, or of no interval. Not kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry._logs import LogRecord
+from opentelemetry.metrics import Observation
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk._logs.export import LogRecordExportResult
 from opentelemetry.sdk.metrics import MeterProvider
@@ -29,6 +30,7 @@ from opentelemetry.sdk.resources import Resource
 from tests.support.programs import shell
 from usagewire.config import rows
 from usagewire.formats.segment import FORMAT
+from usagewire.policy.consent import write
 from usagewire.sdk import SegmentLogExporter, SegmentMetricExporter
 from usagewire.signals import Point
 from usagewire.state import lines
@@ -86,6 +88,31 @@ def points(state: Path) -> list[Point]:
         for line in path.read_bytes().splitlines()
     ]
     return sorted((signal for signal in signals if isinstance(signal, Point)), key=lambda point: point.time)
+
+
+def test_what_a_counter_gathered_before_a_yes_stays(state: Path) -> None:
+    """A collection that began before the operator's yes holds counts from before it; a gauge tells how it is now."""
+    exporter = SegmentMetricExporter(**SHOP)
+    reader = PeriodicExportingMetricReader(exporter, export_interval_millis=3_600_000)
+    provider = MeterProvider([reader], resource=RESOURCE, shutdown_on_exit=False)
+    meter = provider.get_meter("shop")
+    sold = meter.create_counter("usage.sold")
+    sizes = meter.create_histogram("usage.size")
+    meter.create_observable_gauge("usage.open", [lambda options: [Observation(7)]])
+    sold.add(1)
+    write(state / "shop", False, "test")
+    sold.add(10)
+    sizes.record(10)
+    write(state / "shop", True, "test")
+    sold.add(100)
+    provider.force_flush()
+    sold.add(1000)
+    sizes.record(1000)
+    provider.force_flush()
+    provider.shutdown()
+
+    found = [(point.name, point.value if point.histogram is None else point.histogram.sum) for point in points(state)]
+    assert {("usage.open", 7), ("usage.sold", 1000), ("usage.size", 1000)} == set(found)
 
 
 # -- construction ---------------------------------------------------------------------------------------------------

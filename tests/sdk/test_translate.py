@@ -221,4 +221,5 @@ def test_a_point_made_by_hand_may_lack_almost_everything() -> None:
     """No attributes, no unit, extremes that are no numbers: the rest is carried over."""
     (point,) = made(replace(EMPTY, attributes=None, count=2, sum=4, bucket_counts=(2,), min=nan, max=nan))
 
-    assert Point("size", "histogram", 2, {}, None, signals.Histogram(2, 4, None, None, 2, None, (), (2,))) == point
+    spread = signals.Histogram(2, 4, None, None, 2, None, (), (2,))
+    assert Point("size", "histogram", 2, {}, None, spread, start=1) == point

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from usagewire.delivery import detached
 from usagewire.delivery.courier import Courier
@@ -106,10 +106,9 @@ class Pipeline:
         destination = current.destination
         if not destination.format.carries_events:
             return self._no_place(len(events))
-        since = self._consent.decide().since
-        if since and since <= time.time_ns():  # or the clock was set back
-            # A processor in front of us may have held these since before the yes. As with any no, nothing is counted.
-            events = [event for event in events if not _observed_before(event, since)]
+        # A processor in front of us may have held these since before the yes. As with any no, nothing is counted.
+        since = self._since()
+        events = [event for event in events if not _before(event.observed, since)] if since else events
         if not destination.channel_of:
             return self._events(EVENTS, events, current)
         render = destination.format.render
@@ -144,6 +143,9 @@ class Pipeline:
         """Keep what may leave; False when it could not be kept."""
         current = self._current
         destination = current.destination
+        # What the SDK has gathered since its last collection cannot be parted into before and after a yes.
+        since = self._since()
+        points = [point for point in points if not _before(point.start, since)] if since else points
         if destination.format.compile is None:
             return self._no_place(len(points))
         if not destination.channel_of:
@@ -151,6 +153,11 @@ class Pipeline:
         groups = self._by_channel(points, lambda point: point.name, destination)
         kept = [self._points(channel or METRICS, group, current) for channel, group in groups]
         return all(kept)
+
+    def _since(self) -> int:
+        """When the yes was said that holds now; 0: nobody had to say one, or the clock was set back."""
+        since = self._consent.decide().since or 0
+        return since if since <= time.time_ns() else 0
 
     def _points(self, channel: str, points: Sequence[Point], current: Current) -> bool:
         fmt, settings = current.destination.format, current.destination.settings
@@ -290,9 +297,9 @@ class Pipeline:
         self.courier.after_fork()
 
 
-def _observed_before(event: Event, since: int) -> bool:
-    observed = cast("object", event.observed)  # whatever the program said
-    return isinstance(observed, int) and 0 < observed < since
+def _before(moment: object, since: int) -> bool:
+    """Whether ``moment``, whatever the program said it was, is known to lie before ``since``."""
+    return isinstance(moment, int) and 0 < moment < since
 
 
 @contextmanager

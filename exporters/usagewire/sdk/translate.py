@@ -9,6 +9,7 @@ from typing import Any, Literal
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
     ExponentialHistogramDataPoint,
     Gauge,
     HistogramDataPoint,
@@ -69,8 +70,10 @@ def points(data: MetricsData) -> list[tuple[Resource | None, list[Point]]]:
 
 def _metric(metric: Metric) -> Iterable[Point]:
     kind: Literal["gauge", "sum"] = "gauge" if isinstance(metric.data, Gauge) else "sum"
+    delta = getattr(metric.data, "aggregation_temporality", None) == AggregationTemporality.DELTA
     for point in metric.data.data_points:
         attributes: Mapping[str, Any] = dict(point.attributes or {})
+        start = (point.start_time_unix_nano or 0) if delta else 0
         if isinstance(point, NumberDataPoint):
             yield Point(
                 metric.name,
@@ -79,6 +82,7 @@ def _metric(metric: Metric) -> Iterable[Point]:
                 attributes=attributes,
                 value=point.value,
                 unit=metric.unit or "",
+                start=start,
             )
         elif point.count:
             yield Point(
@@ -88,6 +92,7 @@ def _metric(metric: Metric) -> Iterable[Point]:
                 attributes=attributes,
                 histogram=_histogram(point),
                 unit=metric.unit or "",
+                start=start,
             )
 
 
