@@ -28,13 +28,15 @@ _ATTRIBUTES = st.dictionaries(
     max_size=3,
 )
 _TIMES = st.integers(0, 2 * 10**18)
+_NOT_KEPT = st.just(0)
+"""What a signal knows only on its way to the queue: when it was taken, when its interval began."""
 
 
 def events() -> st.SearchStrategy[Event]:
     """Any event."""
     ids = st.integers(0, 2**128 - 1).map(lambda drawn: f"{drawn:032x}")
     bodies = st.none() | st.text(max_size=4) | st.dictionaries(st.text(max_size=3), st.integers(-9, 9), max_size=2)
-    return st.builds(Event, st.text(max_size=8), _TIMES, ids, _ATTRIBUTES, bodies, st.text(max_size=3), st.just(0))
+    return st.builds(Event, st.text(max_size=8), _TIMES, ids, _ATTRIBUTES, bodies, st.text(max_size=3), _NOT_KEPT)
 
 
 def histograms() -> st.SearchStrategy[Histogram]:
@@ -60,11 +62,10 @@ def distribution(values: list[int]) -> Histogram:
 def points() -> st.SearchStrategy[Point]:
     """Any data point."""
     names = st.sampled_from(["usage.a", "usage.b"])
-    plain = st.builds(
-        Point, names, st.sampled_from(["sum", "gauge"]), _TIMES, _ATTRIBUTES, _NUMBERS, st.none(), st.just("By")
-    )
-    nothing = st.none(), histograms(), st.just("")
-    spread = st.builds(Point, names, st.just("histogram"), _TIMES, _ATTRIBUTES, *nothing)
+    kinds = st.sampled_from(["sum", "gauge"])
+    plain = st.builds(Point, names, kinds, _TIMES, _ATTRIBUTES, _NUMBERS, st.none(), st.just("By"), _NOT_KEPT)
+    rest = st.none(), histograms(), st.just(""), _NOT_KEPT
+    spread = st.builds(Point, names, st.just("histogram"), _TIMES, _ATTRIBUTES, *rest)
     return plain | spread
 
 
