@@ -16,7 +16,8 @@ from tests.support.shell import Shell, only, snapshot
 from usagewire.cli.words import REMEDIES
 from usagewire.inspector import faults
 from usagewire.inspector.receiver import Receiver
-from usagewire.signals import Point
+from usagewire.policy.consent import write
+from usagewire.signals import Event, Point
 from usagewire.state.consumer import Consumer
 
 KEYS = {
@@ -90,6 +91,37 @@ def test_after_a_delivery_and_a_failure(shell: Shell, receiver: Receiver) -> Non
     text = shell.run("status").stdout
     assert "HTTP 429; " in text
     assert "(the server asked for that)" in text
+
+
+def test_a_no_does_not_deny_what_was_delivered(shell: Shell, receiver: Receiver) -> None:
+    """The last success at each endpoint stays through off, on and the next holder, until everything is forgotten."""
+    write(shell.root / "shop", True, "test", license="sharing-1-0")
+    endpoints = dict.fromkeys(("endpoint", "device_endpoint"), receiver.url)
+    left = leave(shell.root, name="stone", settings=endpoints)
+    about = {"usage.device.host": "h", "usage.device.id": "disk_1"}
+    left.keep(
+        Event("usage.device", time.time_ns(), "1" * 32, about, {"model_name": "disk"}),
+        Point("usage.capacity", "gauge", time.time_ns(), {"usage.capacity.state": "total"}, 3),
+    )
+    left.consume(3, report=True)
+    assert 0 == shell.run("send").exit_code
+
+    def successes() -> list[str | None]:
+        found = only(shell.json("status"))
+        return [found["last_success"], found["lanes"]["device"]["last_success"]]
+
+    before = successes()
+    assert None not in before
+    shell.run("off")
+    assert (before, False) == (successes(), "never" in shell.run("status").stdout)
+    assert 0 == shell.run("on", "--license", "sharing-1-0").exit_code
+    assert before == successes()
+    left.consume()
+    assert before == successes()
+    shell.run("off")
+    assert before == successes()
+    shell.run("off", "--forget")
+    assert None is only(shell.json("status"))["last_success"]
 
 
 def test_beside_a_holder(shell: Shell) -> None:

@@ -18,7 +18,7 @@ from usagewire.state.listing import is_report
 from usagewire.state.locks import try_lock
 from usagewire.state.paths import Place
 from usagewire.state.shelf import Backlog, Entry
-from usagewire.state.totals import Totals
+from usagewire.state.totals import Memory, Totals
 
 MILLI = 1_000_000
 
@@ -84,13 +84,18 @@ class Look:
 
     @cached_property
     def ledger(self) -> Ledger:
-        """The newest version, or an empty one."""
-        return view.read_ledger(self.destination.place, self._stance.epoch) or Ledger(self._stance.epoch)
+        """The newest version, or the one that would be begun now."""
+        epoch = self._stance.epoch
+        return view.read_ledger(self.destination.place, epoch) or Ledger.begin(epoch, self._memory)
 
     @cached_property
+    def _memory(self) -> Memory:
+        return view.remembered(self.destination.place)
+
+    @property
     def totals(self) -> Totals:
         """What became of items so far."""
-        return view.totals(self.destination.place)
+        return self._memory.totals
 
     @cached_property
     def period(self) -> Period | None:

@@ -95,10 +95,8 @@ class Holder:
         self._saved, self._ahead = None, False
 
     def _fresh(self, epoch: str, damaged: list[int]) -> Ledger:
-        memory = self._memory()
-        ledger = Ledger(epoch, serial=max(damaged, default=0), totals=memory.totals)
-        ledger.folded = dict.fromkeys(memory.notes, 0)
-        number = memory.period
+        ledger = Ledger.begin(epoch, self._memory(), max(damaged, default=0))
+        number = ledger.period.number - 1
         for name in names(self._place.reports):
             # Whole and of this epoch: compiled, and perhaps sent, by what was lost.
             _, _, rest = name.partition("-r")

@@ -104,6 +104,15 @@ class Ledger:
     channels: dict[str, str] = field(default_factory=dict[str, str])
     """Channel → the epoch under which what it holds of that was gathered, where not this ledger's own."""
 
+    @classmethod
+    def begin(cls, epoch: str, memory: Memory, serial: int = 0) -> Ledger:
+        """The first one of an epoch, with what outlived the ledgers before it."""
+        new = cls(epoch, serial, Running(memory.period + 1), totals=memory.totals)
+        new.folded = dict.fromkeys(memory.notes, 0)
+        for lane, at in memory.successes.items():
+            new.of(lane).last_success = at
+        return new
+
     def under(self, stance: Stance) -> bool:
         """Whether everything in it was gathered under ``stance``, and may leave."""
         return stance.on and stance.epoch == self.epoch and stance.words == self.channels
@@ -131,7 +140,10 @@ class Ledger:
 
     def memory(self) -> Memory:
         """What outlives this ledger."""
-        return Memory(self.totals.copy(), self.period.number, {name for name in self.folded if name.startswith(NOTE)})
+        notes = {name for name in self.folded if name.startswith(NOTE)}
+        lanes = {"": self.outcome, **self.lanes}
+        successes = {lane: outcome.last_success for lane, outcome in lanes.items() if outcome.last_success}
+        return Memory(self.totals.copy(), self.period.number, notes, successes)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""

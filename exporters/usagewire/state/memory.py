@@ -176,9 +176,8 @@ class MemoryQueue:
         if stance.epoch != self.ledger.epoch or stance.erases:
             self._drop(list(self._entries.values()), "consent")
             # Totals and numbers go on; sums do not.
-            fresh = Ledger(stance.epoch, totals=self.ledger.totals, channels=stance.words)
-            fresh.period.number = self.ledger.period.number + 1
-            self.ledger = fresh
+            self.ledger = Ledger.begin(stance.epoch, self.ledger.memory())
+            self.ledger.channels = stance.words
         return stance.on
 
     def _withdraw(self, words: dict[str, str]) -> None:

@@ -60,6 +60,8 @@ class Memory:
     """Highest period number ever begun."""
     notes: set[str] = field(default_factory=set[str])
     """Notes that are in ``totals`` already and may still be there."""
+    successes: dict[str, int] = field(default_factory=dict[str, int])
+    """Lane → when something was last delivered there, in nanoseconds."""
 
     def join(self, other: Memory) -> None:
         """Catch up with another copy. Totals only grow, by one hand, so the larger number is the newer."""
@@ -68,15 +70,25 @@ class Memory:
         self.totals.repeated = max(self.totals.repeated, other.totals.repeated)
         self.period = max(self.period, other.period)
         self.notes |= other.notes
+        for lane, at in other.successes.items():
+            self.successes[lane] = max(self.successes.get(lane, 0), at)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
-        return {"version": 1, **self.totals.to_json(), "period": self.period, "notes": sorted(self.notes)}
+        return {
+            "version": 1,
+            **self.totals.to_json(),
+            "period": self.period,
+            "notes": sorted(self.notes),
+            "successes": dict(sorted(self.successes.items())),
+        }
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Memory:
         """From `to_json`. Raises `ValueError`, `KeyError`, `TypeError` or `AttributeError`."""
-        return cls(Totals.from_json(content), int(content["period"]), {str(name) for name in content["notes"]})
+        notes = {str(name) for name in content["notes"]}
+        successes = {str(lane): int(at) for lane, at in content.get("successes", {}).items()}
+        return cls(Totals.from_json(content), int(content["period"]), notes, successes)
 
 
 @dataclass

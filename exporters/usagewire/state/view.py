@@ -32,6 +32,11 @@ def read_ledger(place: Place, epoch: str) -> Ledger | None:
 
 def totals(place: Place) -> Totals:
     """What became of items so far, with losses that the consumer has not counted yet."""
+    return remembered(place).totals
+
+
+def remembered(place: Place) -> Memory:
+    """What outlives every ledger, with losses that the consumer has not counted yet."""
     memory = Memory()
     with suppress(StateError):
         memory = read_memory(place.totals_json) or memory
@@ -54,7 +59,7 @@ def totals(place: Place) -> Totals:
         if segment.signals and segment.stem not in folded:
             for payload in _payloads(segment):
                 found.lost.update(lines.losses(payload))
-    return found
+    return memory
 
 
 def peek(place: Place, stance: Stance, event_lane: str = "") -> list[Entry]:
