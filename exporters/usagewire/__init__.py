@@ -10,17 +10,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from usagewire.pipeline import configure, disable, first_run_notice, flush
 
-    __version__: str
-
 __all__ = ["__version__", "configure", "disable", "first_run_notice", "flush"]
+
+__version__ = "0.1.0"  # what pyproject.toml reads: asking importlib.metadata takes milliseconds in every program
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
-
-        globals()[name] = found = version("usagewire")  # milliseconds, so asked once
-        return found
     if name in __all__:
         from usagewire import pipeline
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from usagewire import forks
+from usagewire import __version__, forks
 from usagewire.config import is_loopback
 from usagewire.errors import ConfigError, UsagewireError
 from usagewire.signals import Request, Response, Settings
@@ -68,7 +68,10 @@ class GrpcTransport:
 
     def wire(self, request: Request) -> Request:
         """See `usagewire.delivery.Transport.wire`."""
-        return replace(request, headers={"User-Agent": self._agent(), **dict(self._metadata(request))})
+        return replace(
+            request,
+            headers={"User-Agent": self._user_agent or f"usagewire/{__version__}", **dict(self._metadata(request))},
+        )
 
     def close(self) -> None:
         """See `usagewire.delivery.Transport.close`."""
@@ -123,7 +126,7 @@ class GrpcTransport:
         secure = parts.scheme == "https"
         target = f"{f'[{host}]' if ':' in host else host}:{parts.port or (443 if secure else 80)}"
         options: list[tuple[str, Any]] = [
-            ("grpc.primary_user_agent", self._agent()),
+            ("grpc.primary_user_agent", self._user_agent or f"usagewire/{__version__}"),
             ("grpc.max_receive_message_length", LIMIT),
             ("grpc.max_metadata_size", LIMIT),
             ("grpc.enable_retries", 0),  # trying again is the courier's business
@@ -157,13 +160,6 @@ class GrpcTransport:
         if channel is not None and _process == os.getpid():
             _channels.discard(channel)
             channel.close()
-
-    def _agent(self) -> str:
-        if self._user_agent:
-            return self._user_agent
-        from usagewire import __version__
-
-        return f"usagewire/{__version__}"
 
     def _metadata(self, request: Request) -> tuple[tuple[str, str], ...]:
         operators: Mapping[str, str] = self._settings.get("headers") or {}

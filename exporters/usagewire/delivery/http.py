@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
-from usagewire import forks
+from usagewire import __version__, forks
 from usagewire.delivery.explain import explain
 from usagewire.delivery.guard import Guard
 from usagewire.errors import ConfigError
@@ -119,7 +119,7 @@ class HttpTransport:
         )
 
     def _headers(self, request: Request) -> Mapping[str, str]:
-        ours = {"User-Agent": self._user_agent or _name(), "Accept-Encoding": "identity"}
+        ours = {"User-Agent": self._user_agent or f"usagewire/{__version__}", "Accept-Encoding": "identity"}
         framing = {name: value for name, value in request.headers.items() if name.lower() == "content-encoding"}
         operators: Mapping[str, str] = self._settings.get("headers") or {}
         said = (ours, request.headers, operators, framing)  # the last to speak wins
@@ -135,12 +135,6 @@ def _gzip(body: bytes) -> bytes:
 
             return gzip.compress(body, 1, mtime=0)
     return igzip.compress(body, 1, mtime=0)  # pyright: ignore[reportUnknownMemberType]
-
-
-def _name() -> str:
-    from usagewire import __version__
-
-    return f"usagewire/{__version__}"
 
 
 def _same_place(url: str, response: Response) -> str:

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any
 from uuid import UUID
 
+from usagewire import __version__
 from usagewire.signals import Origin
 from usagewire.state.identity import Identity
 
@@ -79,7 +80,7 @@ def gather(
         session=session,
         started=started,
         service=service,
-        library_version=_own_version(),
+        library_version=__version__,
         number=_number(identity),
         salt=_salt(identity),
         os_type=platform.system().lower(),
@@ -158,12 +159,6 @@ def _os_version() -> str:
             return ""
         return f"{found.get('ID', 'linux')} {found.get('VERSION_ID', '')}".strip()
     return platform.version()
-
-
-def _own_version() -> str:
-    from usagewire import __version__  # asks importlib.metadata, which takes longer to load than all of this
-
-    return str(__version__)
 
 
 def _versions(names: Iterable[str]) -> dict[str, str]:
