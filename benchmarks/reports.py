@@ -60,7 +60,7 @@ def gathered(sizes: int) -> Any:
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
     from usagewire.formats import load
-    from usagewire.sdk import JetstreamMetricExporter, translate
+    from usagewire.sdk import JetstreamMetricExporter, from_metrics
     from usagewire.signals import Period
     from usagewire_instrumentation import FileSizes
 
@@ -72,7 +72,7 @@ def gathered(sizes: int) -> Any:
         recorder.observe(number)
     data: Any = reader.get_metrics_data()
     admit, settings = load("jetstream").admit, {"data_sets": None}
-    points = [admit(point, settings) for _, group in translate.points(data) for point in group]
+    points = [admit(point, settings) for _, group in from_metrics.points(data) for point in group]
     return Period(1, 0, END, tuple(point for point in points if point is not None), (), "5e" * 16)
 
 

@@ -2,12 +2,33 @@
 
 from usagewire.sdk import SegmentLogExporter
 exporter = SegmentLogExporter(endpoint="https://events.example.com", write_key="…")
+
+Each name loads at first use: a program without metrics does not pay for the SDK's half that makes them.
 """
 
 from __future__ import annotations
 
-from usagewire.sdk.exporters import LogExporter, MetricsExporter
-from usagewire.sdk.lean import LeanLogRecordProcessor
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from usagewire.sdk.lean import LeanLogRecordProcessor
+    from usagewire.sdk.logs import (
+        JetstreamLogExporter,
+        JinaLogExporter,
+        LogExporter,
+        SegmentLogExporter,
+        StoneLogExporter,
+        TtsLogExporter,
+    )
+    from usagewire.sdk.metrics import (
+        JetstreamMetricExporter,
+        JinaMetricExporter,
+        MetricsExporter,
+        SegmentMetricExporter,
+        StoneMetricExporter,
+        TtsMetricExporter,
+    )
 
 __all__ = [
     "JetstreamLogExporter",
@@ -15,6 +36,8 @@ __all__ = [
     "JinaLogExporter",
     "JinaMetricExporter",
     "LeanLogRecordProcessor",
+    "LogExporter",
+    "MetricsExporter",
     "SegmentLogExporter",
     "SegmentMetricExporter",
     "StoneLogExporter",
@@ -24,61 +47,8 @@ __all__ = [
 ]
 
 
-class SegmentLogExporter(LogExporter):
-    """``OTEL_LOGS_EXPORTER=segment``. Keywords: the settings in lower case, and ``name``, ``service``, ``plan``."""
-
-    format = "segment"
-
-
-class SegmentMetricExporter(MetricsExporter):
-    """``OTEL_METRICS_EXPORTER=segment``. Keywords as for `SegmentLogExporter`."""
-
-    format = "segment"
-
-
-class JetstreamLogExporter(LogExporter):
-    """``OTEL_LOGS_EXPORTER=jetstream``: there so that the name is known; JetStream's telemetry has no events."""
-
-    format = "jetstream"
-
-
-class JetstreamMetricExporter(MetricsExporter):
-    """``OTEL_METRICS_EXPORTER=jetstream``. Keywords as for `SegmentLogExporter`."""
-
-    format = "jetstream"
-
-
-class JinaLogExporter(LogExporter):
-    """``OTEL_LOGS_EXPORTER=jina``. Keywords as for `SegmentLogExporter`."""
-
-    format = "jina"
-
-
-class JinaMetricExporter(MetricsExporter):
-    """``OTEL_METRICS_EXPORTER=jina``: there so that the name is known; Jina's telemetry has no metrics."""
-
-    format = "jina"
-
-
-class TtsLogExporter(LogExporter):
-    """``OTEL_LOGS_EXPORTER=tts``: commands, for the command line's message. Keywords as for `SegmentLogExporter`."""
-
-    format = "tts"
-
-
-class TtsMetricExporter(MetricsExporter):
-    """``OTEL_METRICS_EXPORTER=tts``: entities, for the server's message. Keywords as for `SegmentLogExporter`."""
-
-    format = "tts"
-
-
-class StoneLogExporter(LogExporter):
-    """``OTEL_LOGS_EXPORTER=stone``: crashes, states, devices. Keywords as for `SegmentLogExporter`."""
-
-    format = "stone"
-
-
-class StoneMetricExporter(MetricsExporter):
-    """``OTEL_METRICS_EXPORTER=stone``: entities and capacity. Keywords as for `SegmentLogExporter`."""
-
-    format = "stone"
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    room = "lean" if name.startswith("Lean") else "logs" if name.endswith("LogExporter") else "metrics"
+    return getattr(import_module(f"{__name__}.{room}"), name)

@@ -18,8 +18,8 @@ from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
 from opentelemetry.sdk.resources import Resource
 
 from usagewire.pipeline.pipeline import quiet
-from usagewire.sdk.exporters import LogExporter
-from usagewire.sdk.translate import plain
+from usagewire.sdk.from_logs import plain
+from usagewire.sdk.logs import LogExporter
 from usagewire.signals import Event
 
 _log = logging.getLogger("usagewire")

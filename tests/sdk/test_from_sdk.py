@@ -33,7 +33,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from tests.support.otel import Capture
 from usagewire import signals
-from usagewire.sdk import translate
+from usagewire.sdk import from_logs, from_metrics
 from usagewire.signals import Event, Point
 
 # -- events ---------------------------------------------------------------------------------------------------------
@@ -44,7 +44,7 @@ def emitted(**said: Any) -> Event:
     capture = Capture()
     try:
         capture.provider.get_logger("shop").emit(**said)
-        ((_, (event,)),) = translate.events(capture.records())
+        ((_, (event,)),) = from_logs.events(capture.records())
     finally:
         capture.provider.shutdown()
     return event
@@ -69,7 +69,7 @@ def test_plain_logs_are_no_events() -> None:
     capture.provider.shutdown()
 
     assert 2 == len(capture.records())
-    assert [] == translate.events(capture.records())
+    assert [] == from_logs.events(capture.records())
 
 
 def test_without_a_timestamp_the_time_is_when_it_was_observed() -> None:
@@ -79,8 +79,8 @@ def test_without_a_timestamp_the_time_is_when_it_was_observed() -> None:
     neither.observed_timestamp = None  # type: ignore[assignment]
 
     assert emitted(event_name="sold").time > 1_600_000_000 * 10**9
-    assert [7] == [event.time for _, (event,) in translate.events([observed])]
-    assert [0] == [event.time for _, (event,) in translate.events([replace(observed, log_record=neither)])]
+    assert [7] == [event.time for _, (event,) in from_logs.events([observed])]
+    assert [0] == [event.time for _, (event,) in from_logs.events([replace(observed, log_record=neither)])]
 
 
 def test_a_record_may_lack_scope_and_attributes() -> None:
@@ -88,7 +88,7 @@ def test_a_record_may_lack_scope_and_attributes() -> None:
     resource = Resource({"service.name": "shop"})
     record = ReadableLogRecord(LogRecord(timestamp=1, event_name="bare"), resource)
 
-    ((found, (event,)),) = translate.events([record])
+    ((found, (event,)),) = from_logs.events([record])
 
     assert resource is found
     assert Event("bare", 1, event.id, {}, None, "", event.observed) == event
@@ -102,7 +102,7 @@ def test_events_come_resource_by_resource() -> None:
         for time, resource in enumerate((one, one, other, one), 1)
     ]
 
-    found = [(resource, [event.time for event in events]) for resource, events in translate.events(records)]
+    found = [(resource, [event.time for event in events]) for resource, events in from_logs.events(records)]
 
     assert [(one, [1, 2]), (other, [3]), (one, [4])] == found
 
@@ -125,7 +125,7 @@ def test_every_event_has_an_id_of_its_own() -> None:
         logger.emit(event_name="sold" if number % 2 else "", body=number)
     capture.provider.shutdown()
 
-    twice = [*translate.events(capture.records()), *translate.events(capture.records())]
+    twice = [*from_logs.events(capture.records()), *from_logs.events(capture.records())]
 
     assert 20 == len({event.id for _, events in twice for event in events})
 
@@ -142,7 +142,10 @@ def collected(use: Callable[[Meter], object], views: Sequence[View] = (), **read
         data = memory.get_metrics_data()
     finally:
         provider.shutdown()
-    return [] if data is None else [point._replace(time=0) for _, points in translate.points(data) for point in points]
+    groups = [] if data is None else from_metrics.points(data)
+    return [point._replace(time=0) for _, found in groups for point in found]
+        [] if data is None else [point._replace(time=0) for _, points in from_metrics.points(data) for point in points]
+    )
 
 
 def histogram(meter: Meter, *values: float) -> None:
@@ -205,7 +208,7 @@ def made(point: HistogramDataPoint) -> list[Point]:
     """The points of metrics data made by hand, with one histogram."""
     metric = Metric("size", None, None, Histogram([point], 1))  # type: ignore[arg-type]
     scope = ScopeMetrics(InstrumentationScope("shop"), [metric], "")
-    ((_, points),) = translate.points(MetricsData([ResourceMetrics(Resource({}), [scope], "")]))
+    ((_, points),) = from_metrics.points(MetricsData([ResourceMetrics(Resource({}), [scope], "")]))
     return points
 
 
