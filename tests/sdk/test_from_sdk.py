@@ -144,8 +144,6 @@ def collected(use: Callable[[Meter], object], views: Sequence[View] = (), **read
         provider.shutdown()
     groups = [] if data is None else from_metrics.points(data)
     return [point._replace(time=0) for _, found in groups for point in found]
-        [] if data is None else [point._replace(time=0) for _, points in from_metrics.points(data) for point in points]
-    )
 
 
 def histogram(meter: Meter, *values: float) -> None:
