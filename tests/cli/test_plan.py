@@ -29,6 +29,7 @@ version: 0
 product:
   end_point: https://telemetry.example
   timeout: soon
+  variables: [RS_API_KEY, RS_WRITE_KEY]
 events:
   start:
     channel: basics
@@ -82,9 +83,11 @@ def test_every_fault_is_named_with_its_line(shell: Shell, tmp_path: Path) -> Non
         "line 4: product.end_point: neither a fact (variables, opt_out, consent, packages, deletion) nor a setting of "
         "any format",
         "line 5: product.timeout: 'soon': not a number of milliseconds from 1 to 315360000000",
-        "line 7: events.start.purpose: text is needed, not nothing",
-        "line 8: events.start.channel: 'basics' is no channel; there are basic, crash, device, ident",
-        "line 11: size is there twice, before in line 10",
+        "line 6: product.variables: 'RS_WRITE_KEY' is no variable that a format knows as its product's; there are "
+        "RS_SEGMENT_WRITE_KEY, RS_API_KEY",
+        "line 8: events.start.purpose: text is needed, not nothing",
+        "line 9: events.start.channel: 'basics' is no channel; there are basic, crash, device, ident",
+        "line 12: size is there twice, before in line 11",
     ]
     done = shell.run("plan", "check", path)
 
@@ -93,7 +96,7 @@ def test_every_fault_is_named_with_its_line(shell: Shell, tmp_path: Path) -> Non
     as_json = shell.run("plan", "check", path, "--json")
     assert 1 == as_json.exit_code
     document = json.loads(as_json.stdout)
-    assert [2, 4, 5, 7, 8, 11] == [fault["line"] for fault in document["faults"]]
+    assert [2, 4, 5, 6, 8, 9, 12] == [fault["line"] for fault in document["faults"]]
     assert expected == [f"line {fault['line']}: {fault['fault']}" for fault in document["faults"]]
 
 
@@ -184,6 +187,7 @@ def test_shipped_plans_keep_the_schema(path: Path) -> None:
         (("product", "endpoint"), 7),
         (("product", "consent"), "maybe"),
         (("product", "opt_out"), "--no"),
+        (("product", "variables"), ["RS_WRITE_KEY"]),
         (("attributes", "commit_id", "type"), "text"),
         (("attributes", "commit_id", "purpose"), " "),
         (("attributes", "commit_id", "sensitivity"), "bukket"),

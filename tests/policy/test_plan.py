@@ -27,7 +27,7 @@ PLAN: dict[str, Any] = {
     "version": 3,
     "product": {
         "endpoint": "https://telemetry.example",
-        "variables": ["FERRY_KEY"],
+        "variables": ["RS_API_KEY"],
         "opt_out": ["--no-telemetry", "FERRY_OPTOUT", "FERRY_TELEMETRY=false"],
         "consent": "off",
         "packages": ["ferry"],
@@ -94,7 +94,7 @@ def test_product_facts() -> None:
     """The product's facts arrive as the settings and consent rooms want them."""
     product = load(PLAN).product
     assert {"endpoint": "https://telemetry.example"} == dict(product.settings)
-    assert (False, ("ferry",), ("FERRY_KEY",)) == (product.consent, product.packages, product.variables)
+    assert (False, ("ferry",), ("RS_API_KEY",)) == (product.consent, product.packages, product.variables)
     assert "https://telemetry.example/delete" == product.deletion
     expected = [("--no-telemetry", "flag"), ("FERRY_OPTOUT", "present"), ("FERRY_TELEMETRY", "false")]
     assert expected == [(switch.name, switch.kind) for switch in product.opt_out]
@@ -191,7 +191,12 @@ def test_refused_texts(text: str, expected: str) -> None:
             "product.deletion: .*plain http goes to this machine",
         ),
         (("product", "deletion"), 7, "product.deletion: text is needed"),
-        (("product", "variables"), "FERRY_KEY", "product.variables: a list of texts"),
+        (("product", "variables"), "RS_API_KEY", "product.variables: a list of texts"),
+        (
+            ("product", "variables"),
+            ["RS_API_KEY", "FERRY_KEY"],
+            "product.variables: 'FERRY_KEY' is no variable .*; there are RS_SEGMENT_WRITE_KEY, RS_API_KEY$",
+        ),
     ],
 )
 def test_faults_in_a_mapping(path: tuple[str, ...], value: Any, fault: str) -> None:

@@ -1,4 +1,4 @@
-"""What a tracking plan may name because some format knows it: settings and channels."""
+"""What a tracking plan may name because some format knows it: settings, products' variables and channels."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ def channels() -> tuple[str, ...]:
     """Every channel that some format can switch by itself."""
     choices = (row.choices for row in every_setting() if row.name == "channels")
     return tuple(dict.fromkeys(channel for some in choices for channel in some))
+
+
+def variables() -> tuple[str, ...]:
+    """Every environment variable that some format knows as a product's own."""
+    return tuple(dict.fromkeys(name for row in every_setting() for name in row.variables))
 
 
 @lru_cache

@@ -15,7 +15,7 @@ from typing import Any, cast
 from usagewire.config import parse as parse_setting
 from usagewire.errors import PlanError
 from usagewire.policy.gate import KINDS, Attribute, Entry, Gate, Open, Plan, Product, Sensitivity, tagged
-from usagewire.policy.known import channels, setting_fault
+from usagewire.policy.known import channels, setting_fault, variables
 from usagewire.policy.source import At, line_of, packaged, read, shown, values
 from usagewire.signals import Setting, Switch
 
@@ -151,12 +151,22 @@ class _Check:
             self._fault((*at, "consent"), f"on or off is needed, not {shown(consent)}")
         return Product(
             settings=settings,
-            variables=self._texts((*at, "variables"), table),
+            variables=self._variables((*at, "variables"), table),
             opt_out=tuple(switches),
             consent=None if consent is None else consent in (True, "on"),
             packages=self._texts((*at, "packages"), table),
             deletion=self._deletion((*at, "deletion"), table),
         )
+
+    def _variables(self, at: At, table: Mapping[str, Any]) -> tuple[str, ...]:
+        names = self._texts(at, table)
+        known = variables() if names else ()
+        for name in names:
+            if name not in known:
+                self._fault(
+                    at, f"{name!r} is no variable that a format knows as its product's; there are {', '.join(known)}"
+                )
+        return names
 
     def _deletion(self, at: At, table: Mapping[str, Any]) -> str:
         url = self._text(at, table)

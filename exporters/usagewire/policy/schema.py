@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from usagewire.policy.gate import KINDS
-from usagewire.policy.known import channels, every_setting
+from usagewire.policy.known import channels, every_setting, variables
 from usagewire.policy.plan import DELETION, SENSITIVITIES
 from usagewire.signals import Setting
 
@@ -93,11 +93,12 @@ def _product() -> dict[str, Any]:
     for row in every_setting():
         shape = _shape(row)
         settings[row.name] = shape if settings.get(row.name, shape) == shape else {}  # formats differ about it
+    named = {"type": "array", "items": {"enum": list(variables())}}
     settings = {row.name: _described(settings[row.name], row.help) for row in every_setting()}
     return _object(
         {
             **settings,
-            "variables": _described(_TEXTS, "The product's own environment variables that count."),
+            "variables": _described(named, "The product's own environment variables that count."),
             "opt_out": _described(_TEXTS, "Its own switches: --flag, NAME (present, even empty), NAME=false."),
             "consent": {"enum": _SWITCHED, "description": "The default while nobody has said anything."},
             "deletion": _described(_shape(DELETION), DELETION.help),
