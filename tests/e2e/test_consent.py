@@ -11,7 +11,7 @@ import textwrap
 
 import pytest
 
-from tests.support.programs import EMIT, INSTRUMENT, Program, names
+from tests.support.programs import EMIT, INSTRUMENT, Program, contents, names
 from usagewire.inspector.receiver import Receiver
 
 pytestmark = pytest.mark.slow
@@ -105,15 +105,13 @@ def test_off_while_running_stops_at_once_and_unlinks_what_waits(program: Program
         assert process.stdout is not None
         assert "ready\n" == process.stdout.readline()
         off = program.usagewire("off", "--service", "shop")
-        left = [
-            path for path in (program.state / "shop").rglob("*") if path.is_file() and holds_data(path.read_bytes())
-        ]
+        left = [path for path, content in contents(program.state / "shop").items() if holds_data(content)]
         out, err = process.communicate("go on\n", timeout=30)
 
     assert 0 == off.returncode, off.stderr
     assert [] == left
     assert (0, "", "") == (process.returncode, out, err)
-    later = [path for path in (program.state / "shop").rglob("*") if path.is_file() and holds_data(path.read_bytes())]
+    later = [path for path, content in contents(program.state / "shop").items() if holds_data(content)]
     assert [] == later
 
 
