@@ -5,10 +5,11 @@ A format knows no SDK, clock, environment, file or network. Time, ids and random
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from usagewire.signals import (
     Event,
@@ -30,6 +31,10 @@ BUILT_IN = ("segment", "jetstream", "jina", "tts", "stone")
 GROUP = "usagewire_format"
 """Entry-point group for third-party formats: name → a `Format`."""
 
+TAKEN = ("events", "metrics", "counts", "reports")
+"""What the queue calls its own folders, beside those of the channels."""
+_CHANNEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+
 
 class Pack(Protocol):
     """Shape of `Format.pack`."""
@@ -39,8 +44,7 @@ class Pack(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class License:
+class License(NamedTuple):
     """What a document demands to be accepted before anything is shared."""
 
     id: str
@@ -49,7 +53,7 @@ class License:
     """The document's words: its full name, and where it stands."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Format:
     """One documented wire format."""
 
@@ -86,7 +90,8 @@ class Format:
     """Where what ``encode`` makes goes to an endpoint of its own, the name of that: one of the two that fails holds
     nothing up for the other. Empty: there is one endpoint."""
     channels: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Event or metric → the channel that it belongs to. The names of all there are: the choices of ``channels``."""
+    """Event or metric → the channel that it belongs to. The names of all there are: the choices of ``channels``. Each
+    names a folder: ASCII letters, digits, ``_`` and ``-``, and none of `TAKEN`; another raises `ValueError`."""
     fields: Callable[[Settings], Mapping[str, str]] = lambda settings: {}
     """The fields of a report → their channels, where the document lists them all: ``osd.count``, ``pools[].size``. One
     that is new to somebody who has said yes already is taken out of what ``compile`` makes."""
@@ -119,6 +124,17 @@ class Format:
     known_by: Callable[[Origin, Settings], Mapping[str, Any]] = lambda origin, settings: {}
     """By what a receiver tells the installation from others for good, as JSON keys of what leaves: a request to delete
     what was sent names it. Empty: by nothing."""
+
+    def __post_init__(self) -> None:
+        choices = next((row.choices for row in self.settings if row.name == "channels"), ())
+        found = sorted({*choices, *self.channels.values()})
+        wrong = [name for name in found if name.lower() in TAKEN or not _CHANNEL.fullmatch(name)]
+        if wrong:
+            named = ", ".join(map(repr, wrong))
+            raise ValueError(
+                f"format {self.name}: no channel can be called {named}: call it by up to 64 ASCII letters, digits, _ "
+                f"and -, a letter first, but not {', '.join(TAKEN)}, as the queue's own folders are called"
+            )
 
     @property
     def carries_events(self) -> bool:
