@@ -64,7 +64,8 @@ faults: $(DONE)  # the long form of the fault tests
 .PHONY: audit
 audit: $(DONE)  # known weaknesses of the dependencies; asks a database on the network, so no part of `make test`
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade --target $(VENV)/audit pip-audit
-	@PYTHONPATH=$(VENV)/audit $(BIN)/python -m pip_audit --progress-spinner off --path $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+	@$(BIN)/python -m pip freeze --all --exclude-editable > $(VENV)/audit.txt
+	@PYTHONPATH=$(VENV)/audit $(BIN)/python -m pip_audit --progress-spinner off --strict --no-deps --disable-pip -r $(VENV)/audit.txt
 
 .PHONY: bench
 bench: $(DONE)  # costs, beside the peers, in one run
