@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 Contender = Callable[[int, str], list[int]]
-"""``(count, url)`` → nanoseconds of every call."""
+"""``(count, url)`` → nanoseconds of every call. The URL is that of the gRPC server for who is in `OVER_GRPC`."""
 
 EVENT = "deployment_started"
 WHO = "9f3b6c1e-0000-4000-8000-000000000000"
@@ -120,6 +120,14 @@ def otlp_http(count: int, url: str) -> list[int]:
     return batched(OTLPLogExporter(endpoint=f"{url}/v1/logs", compression=Compression.Gzip), count)
 
 
+def otlp_grpc(count: int, url: str) -> list[int]:
+    """OpenTelemetry's own exporter over gRPC, gzip on."""
+    from grpc import Compression
+    from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
+
+    return batched(OTLPLogExporter(endpoint=url, compression=Compression.Gzip), count)
+
+
 CONTENDERS: dict[str, Contender] = {
     "no-op exporter": no_op,
     "usagewire": usagewire,
@@ -128,13 +136,16 @@ CONTENDERS: dict[str, Contender] = {
     "posthog": posthog,
     "rudderstack": tracked("rudderstack.analytics.client"),
     "OTLP/HTTP": otlp_http,
+    "OTLP/gRPC": otlp_grpc,
 }
 FLOOR, PEER = "no-op exporter", "segment"
+OVER_GRPC = frozenset({"OTLP/gRPC"})
 PACKAGES = {
     "usagewire": "usagewire",
     "segment": "segment-analytics-python",
     "posthog": "posthog",
     "rudderstack": "rudder-sdk-python",
     "OTLP/HTTP": "opentelemetry-exporter-otlp-proto-http",
+    "OTLP/gRPC": "opentelemetry-exporter-otlp-proto-grpc",
 }
 """Distributions, for the versions in the heading."""

@@ -20,12 +20,15 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median, quantiles
 from typing import Any, ClassVar
 
-from benchmarks.contenders import CONTENDERS, EVENT, FLOOR, PACKAGES, PEER
+from benchmarks.contenders import CONTENDERS, EVENT, FLOOR, OVER_GRPC, PACKAGES, PEER
 
 WARM_UP = 50
 MEASURES = {
@@ -47,13 +50,16 @@ class Counting(BaseHTTPRequestHandler):
     latency: ClassVar[float] = 0.0
 
     def do_POST(self) -> None:
-        raw = self.rfile.read(int(self.headers["Content-Length"]))
-        body = gzip.decompress(raw) if self.headers.get("Content-Encoding") == "gzip" else raw
+        self.count(self.rfile.read(int(self.headers["Content-Length"])))
+        self._answer(b"{}")
+
+    @staticmethod
+    def count(raw: bytes) -> None:
+        body = gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw
         with Counting.lock:
             Counting.events += body.count(EVENT.encode())
             Counting.received += len(raw)
         time.sleep(Counting.latency)
-        self._answer(b"{}")
 
     def do_GET(self) -> None:
         self._answer(b"{}")
@@ -66,6 +72,40 @@ class Counting(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         return
+
+
+@contextmanager
+def counting_grpc() -> Iterator[str]:
+    """URL of a server that counts the same of what comes over gRPC, as it came: still compressed."""
+    import grpc  # not on top: a contender's process would have it, too
+
+    def answer(raw: bytes, _: Any) -> bytes:
+        Counting.count(raw)
+        return b""
+
+    class Handler(grpc.GenericRpcHandler):  # type: ignore[misc] # grpcio has no types
+        def service(self, handler_call_details: Any) -> Any:
+            return grpc.unary_unary_rpc_method_handler(answer)
+
+    server = grpc.server(ThreadPoolExecutor(8), handlers=[Handler()], options=[("grpc.per_message_decompression", 0)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.stop(0).wait()
+
+
+@contextmanager
+def counting() -> Iterator[str]:
+    """URL of a server that counts what comes over HTTP."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Counting)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def contend(name: str, count: int, url: str) -> None:
@@ -134,17 +174,13 @@ def main() -> None:
         contend(said.contend, said.events, said.url)
         return
     Counting.latency = said.latency_millis / 1000
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Counting)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}"
     names = [name for name in CONTENDERS if installed(name)]
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-    for number in range(said.rounds):
-        for name in names:
-            print(f"round {number + 1} of {said.rounds}: {name} …", file=sys.stderr, flush=True)
-            rounds[name].append(measure(name, said.events, url))
-    server.shutdown()
-    server.server_close()
+    with counting() as http, counting_grpc() as grpc:
+        for number in range(said.rounds):
+            for name in names:
+                print(f"round {number + 1} of {said.rounds}: {name} …", file=sys.stderr, flush=True)
+                rounds[name].append(measure(name, said.events, grpc if name in OVER_GRPC else http))
     medians = {name: {key: median(one[key] for one in found) for key in MEASURES} for name, found in rounds.items()}
     if said.json:
         print(json.dumps(medians))

@@ -29,6 +29,7 @@ IMPORTS = {
     "posthog": "import posthog",
     "rudderstack": "import rudderstack.analytics",
     "OTLP/HTTP": "import opentelemetry.exporter.otlp.proto.http._log_exporter",
+    "OTLP/gRPC": "import opentelemetry.exporter.otlp.proto.grpc._log_exporter",
 }
 SDK = "import opentelemetry.sdk._logs.export, opentelemetry.sdk.metrics.export"
 PATIENCE = 30.0
@@ -52,6 +53,10 @@ processor = LeanLogRecordProcessor(SegmentLogExporter(endpoint=URL, write_key="w
     "OTLP/HTTP": """
 from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
 processor = BatchLogRecordProcessor(OTLPLogExporter(endpoint=URL + "/v1/logs"), max_queue_size=COUNT + 512)
+""",
+    "OTLP/gRPC": """
+from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
+processor = BatchLogRecordProcessor(OTLPLogExporter(endpoint=URL), max_queue_size=COUNT + 512)
 """,
 }
 EMIT = """
