@@ -1,4 +1,4 @@
-"""R9 on the server that everybody has: gunicorn with `--preload`, whose workers come and go."""
+"""R9 on the server that everybody has: gunicorn, with `--preload` and without, whose workers come and go."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ SERVER = (
         from gunicorn.app.wsgiapp import run
         run()
     else:
-        logger.emit(event_name="preloaded")
+        with open("loaded", "a") as loaded:
+            print(os.getpid(), file=loaded, flush=True)
+        logger.emit(event_name="loaded", attributes={"process": str(os.getpid())})
 """
 )
 
@@ -56,9 +58,11 @@ def children(pid: int) -> set[int]:
     return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
-def test_workers_of_a_preloading_server_lose_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("loading", ["once, before the fork", "in each worker"])
+def test_workers_that_come_and_go_lose_nothing(tmp_path: Path, loading: str) -> None:
     """Workers that are replaced after ten requests each, one that is killed once its event is acknowledged, and all of
-    them by a reload: what was emitted before the fork and in every request arrives once."""
+    them by a reload: what was emitted when the program was loaded and in every request arrives once."""
+    preload = ["--preload"] if loading.startswith("once") else []
     asked = Counter[int]()
     with Receiver() as receiver, socket.create_server(("127.0.0.1", 0)) as listening:
 
@@ -71,9 +75,9 @@ def test_workers_of_a_preloading_server_lose_nothing(tmp_path: Path) -> None:
             return worker
 
         program = Program(tmp_path, receiver.url)
-        options = ["--preload", "--bind", f"fd://{listening.fileno()}", "--workers", str(WORKERS)]
+        options = [*preload, "--bind", f"fd://{listening.fileno()}", "--workers", str(WORKERS)]
         options += ["--max-requests", str(EACH), "--no-control-socket", "--log-level", "critical", "program:app"]
-        with program.start(SERVER, *options, pass_fds=[listening.fileno()]) as server:
+        with program.start(SERVER, *options, pass_fds=[listening.fileno()], cwd=tmp_path) as server:
             try:
                 for _ in range(WORKERS * EACH * 2):
                     ask()
@@ -97,6 +101,10 @@ def test_workers_of_a_preloading_server_lose_nothing(tmp_path: Path) -> None:
 
     assert 3 * WORKERS <= len(asked)
     assert max(asked.values()) <= EACH
-    numbers = Counter(event["properties"].get("number", "preloaded") for event in found.values())
-    assert Counter([*range(asked.total()), "preloaded"]) == numbers
+    loaded = (tmp_path / "loaded").read_text().split()
+    assert {str(server.pid)} == set(loaded) if preload else set(map(str, asked)) <= set(loaded)
+    processes = [event["properties"]["process"] for event in found.values() if event["event"] == "loaded"]
+    numbers = [event["properties"]["number"] for event in found.values() if event["event"] == "request"]
+    assert sorted(loaded) == sorted(processes)
+    assert list(range(asked.total())) == sorted(numbers)
     assert {"delivered": len(found), "waiting": 0} == account(program.state)
