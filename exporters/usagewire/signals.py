@@ -32,7 +32,7 @@ class Event(NamedTuple):
     """When OpenTelemetry took it, whatever ``time`` the program gave it; 0: not known, or no longer of interest."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Histogram:
     """The distribution of one data point. ``buckets`` has one more entry than ``bounds`` (upper-inclusive edges)."""
 
@@ -61,7 +61,7 @@ class Point(NamedTuple):
     """When the interval began that a sum or a distribution is of; 0: unknown, or of no interval. Not kept."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Origin:
     """The frozen facts about the sending program. Holds no host name, user name, address or path."""
 
@@ -97,8 +97,7 @@ class Origin:
     resource: Attributes = field(default_factory=dict[str, Any])
 
 
-@dataclass(frozen=True, slots=True)
-class Period:
+class Period(NamedTuple):
     """What a report is compiled from. Every random value in the report derives from ``nonce``, so that
     compiling again gives the same bytes."""
 
@@ -114,8 +113,7 @@ class Period:
 # -- what a format declares and makes -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """One configuration row: read by code, YAML, environment, CLI and docs alike (see `usagewire.config`)."""
 
     name: str
@@ -139,8 +137,7 @@ class Setting:
     """What is wrong with a value beyond its kind; empty: nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Switch:
+class Switch(NamedTuple):
     """A product's own documented way to say no."""
 
     name: str
@@ -156,32 +153,29 @@ class Item(NamedTuple):
     """What a report had no place for, as ``place: why`` → how many values: logged, and counted as ``unfit``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One call over the wire."""
 
     url: str
     body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    headers: Mapping[str, str] = MappingProxyType({})
     """Content type and authentication; the transport adds User-Agent, Content-Encoding and the operator's HEADERS."""
     method: str = "POST"
     readable: bytes = b""
     """What the body says, as text, for ``show`` and ``sent/``; empty where the body is text itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """What came back; ``status`` is ``None`` when nothing did, and ``error`` then says why."""
 
     status: int | None
-    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    headers: Mapping[str, str] = MappingProxyType({})
     """Names in lower case."""
     body: bytes = b""
     error: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Stance:
+class Stance(NamedTuple):
     """Consent at this instant, as far as the state on disk needs to know it."""
 
     on: bool
@@ -189,7 +183,7 @@ class Stance:
     """Random hex, fresh at every change of mind; ``0`` before the first. Files of another epoch are purged."""
     erases: bool = True
     """Off: whether what waits is unlinked too; False where only this process was silenced."""
-    channels: Mapping[str, Stance] = field(default_factory=dict[str, Any])
+    channels: Mapping[str, Stance] = MappingProxyType({})
     """What the operator said of single channels; such an epoch is this one, ``_``, and that of the word."""
 
     def of(self, channel: str) -> Stance:
@@ -205,7 +199,7 @@ class Stance:
         return {channel: stance.epoch for channel, stance in self.channels.items()}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Delivered:
     """The first ``count`` items of the request arrived; ``None``: all of them."""
 
@@ -214,7 +208,7 @@ class Delivered:
     """It had arrived before: this answer is to a try that was not needed."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Retry:
     """Nothing is known to have arrived; try the same items again."""
 
@@ -223,7 +217,7 @@ class Retry:
     """Seconds the *server* asked for; ``None`` leaves it to the back-off."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rejected:
     """These items will never be taken."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from tests.support.state import HOUR, ORIGIN, SECOND, report
 from usagewire.signals import Item, Point, Stance
 from usagewire.state import lines
@@ -62,7 +60,7 @@ def test_oldest_make_room() -> None:
 def test_too_old_items_are_dropped() -> None:
     """As on disk."""
     desk = Desk()
-    desk.limits = replace(desk.limits, queue_ttl_millis=1000)
+    desk.limits = desk.limits._replace(queue_ttl_millis=1000)
     queue = desk.queue()
     queue.put("events", items(1))
     desk.now += 2 * SECOND
@@ -132,8 +130,7 @@ def test_child_begins_empty() -> None:
 def test_a_channel_that_is_taken_back_goes_alone() -> None:
     """Its items, its signals and its part of reports, counted; nothing more is taken of it, and an on begins anew."""
     desk = Desk()
-    desk.limits = replace(
-        desk.limits,
+    desk.limits = desk.limits._replace(
         channels={"usage.a": "a", "usage.b": "b"},
         without=lambda data, channels: data.replace(b"a", b"") if channels == {"a"} else None,
     )

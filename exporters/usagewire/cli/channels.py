@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -111,7 +111,7 @@ def begin_anew(destination: Destination, pieces: Sequence[str], who: str) -> Non
 def _make_room(destination: Destination | None, channel: str) -> None:
     if destination is not None:
         stance = destination.consent({}).stance()
-        without = replace(stance, channels={**stance.channels, channel: Stance(on=False, epoch="")})
+        without = stance._replace(channels={**stance.channels, channel: Stance(on=False, epoch="")})
         purge(destination.place, lambda: without)
 
 

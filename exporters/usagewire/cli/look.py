@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -49,7 +49,7 @@ class Look:
         """Every item on disk, oldest first. A no from this shell's environment hides nothing of it."""
         erased = self._stance.erases and not self._stance.on
         lane = self.destination.format.event_lane
-        return [] if erased else view.peek(self.destination.place, replace(self._stance, on=True), lane)
+        return [] if erased else view.peek(self.destination.place, self._stance._replace(on=True), lane)
 
     @property
     def lanes(self) -> tuple[str, ...]:

@@ -97,7 +97,7 @@ def _packed(
     transport = open_transport(destination.settings)  # connects to nothing; knows the headers that it adds
     while items and len(previews) < limit:
         request, taken = destination.format.pack(_offered(items), destination.settings, now, attempt)
-        wired = replace(request, headers=transport.wire(request).headers)  # the body stays readable
+        wired = request._replace(headers=transport.wire(request).headers)  # the body stays readable
         left_out = Counter[str]()
         for item in items[:taken]:
             left_out.update(item.left_out or {})
@@ -127,7 +127,7 @@ def _report(found: Found, destination: Destination, look: Look, limit: int, now:
     # Ids and times are drawn when the period really ends: what differs between two drawings is what will differ then.
     later = now + HOUR
     again = compile(
-        replace(period, number=period.number + 1, end=later, nonce=secrets.token_hex(16)),
+        period._replace(number=period.number + 1, end=later, nonce=secrets.token_hex(16)),
         replace(origin, session=str(uuid4()), started=later),
         settings,
         later,

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from usagewire.config import Resolved
 from usagewire.delivery import Transport
@@ -29,8 +29,7 @@ EARLY = "report"
 _log = logging.getLogger("usagewire")
 
 
-@dataclass(frozen=True)
-class Progress:
+class Progress(NamedTuple):
     """How a drain stands, for whoever shows it."""
 
     delivered: int

@@ -12,7 +12,6 @@ import re
 import sys
 import threading
 from collections.abc import Generator, Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -68,8 +67,7 @@ class GrpcTransport:
 
     def wire(self, request: Request) -> Request:
         """See `usagewire.delivery.Transport.wire`."""
-        return replace(
-            request,
+        return request._replace(
             headers={"User-Agent": self._user_agent or f"usagewire/{__version__}", **dict(self._metadata(request))},
         )
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
@@ -69,12 +68,12 @@ class HttpTransport:
         packed = _gzip(body)
         if len(packed) >= len(body):
             return request
-        return replace(request, headers={**request.headers, "Content-Encoding": "gzip"}, body=packed)
+        return request._replace(headers={**request.headers, "Content-Encoding": "gzip"}, body=packed)
 
     def wire(self, request: Request) -> Request:
         """See `usagewire.delivery.Transport.wire`."""
         packed = self.pack(request)
-        return replace(packed, headers=self._headers(packed))
+        return packed._replace(headers=self._headers(packed))
 
     def abort(self) -> None:
         """Make an exchange in progress in another thread return soon, and every later one at once."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from usagewire.config import Resolved, resolve
@@ -23,8 +23,7 @@ OURS = ("name", "service", "plan")
 """Keywords of an exporter that are no settings of its format."""
 
 
-@dataclass(frozen=True)
-class Said:
+class Said(NamedTuple):
     """One reading of it all. Settings may still change by what the operator stored: see `resolve`."""
 
     format: Format

@@ -20,8 +20,9 @@ A file that is there and cannot be trusted (empty, damaged, a newer version, som
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from usagewire.policy.stored import FILE, SILENCE, File, Word, read
 from usagewire.policy.storing import Channel, write
@@ -35,8 +36,7 @@ _UNSET = frozenset({"", "0", "false"})
 _FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """The outcome, and who decided."""
 
     on: bool

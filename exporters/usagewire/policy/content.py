@@ -20,8 +20,8 @@ import hashlib
 import logging
 import os
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -90,8 +90,7 @@ def _covers(accepted: Collection[str], piece: str) -> bool:
 # -- what was accepted ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Accepted:
+class Accepted(NamedTuple):
     """What a yes covered."""
 
     content: Content
@@ -173,4 +172,4 @@ def _narrowed_attribute(name: str, attribute: Attribute, accepted: Collection[st
     if values is not None:
         values = frozenset(one for one in values if f"{name} ({attribute.kind}) = {_shown(one[1])}" not in held)
         held = [piece for piece in held if " = " not in piece]
-    return None if held or values == frozenset() else replace(attribute, values=values)
+    return None if held or values == frozenset() else attribute._replace(values=values)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from usagewire.signals import Attributes, Event, Point, Settings, Switch
 
@@ -33,11 +33,10 @@ _WITHHELD = object()
 _SCALAR = (str, bool, int, float)
 
 
-@dataclass(frozen=True, slots=True)
-class Product:
+class Product(NamedTuple):
     """The product's facts."""
 
-    settings: Settings = field(default_factory=dict[str, Any])
+    settings: Settings = MappingProxyType({})
     """Setting name → value, weaker than the operator's; see `usagewire.config.resolve`."""
     variables: tuple[str, ...] = ()
     """The product's own environment variables that are honoured."""
@@ -101,8 +100,7 @@ class Open:
         return frozenset()
 
 
-@dataclass(frozen=True)
-class Attribute:
+class Attribute(NamedTuple):
     """One attribute, or a body, that may leave."""
 
     kind: Kind

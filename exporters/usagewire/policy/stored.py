@@ -28,7 +28,7 @@ _EPOCH = re.compile(r"[0-9a-f]{1,32}")
 _LONGEST = 65_536
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Word:
     """What one source says; ``on`` is ``None`` where it says nothing."""
 

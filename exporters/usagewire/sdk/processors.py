@@ -17,7 +17,6 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, cast
 
 from opentelemetry.attributes import BoundedAttributes
@@ -92,7 +91,7 @@ class ConsentProcessor(_Wrapper):
         if source:
             try:
                 said = plans.load(source).product
-                self._product = said if said.consent is not None else replace(said, consent=default == "on")
+                self._product = said if said.consent is not None else said._replace(consent=default == "on")
             except PlanError as why:
                 self._refused = str(why)
         if self._refused:

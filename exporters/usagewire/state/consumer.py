@@ -11,8 +11,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 import orjson
 
@@ -43,8 +44,7 @@ STALE_SECONDS = 60.0
 """Age at which a temporary file was left by somebody who died."""
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """What a queue may hold, and how long a report period is (``None``: there are no reports)."""
 
     queue_bytes: int
@@ -55,7 +55,7 @@ class Limits:
     """Which events a period needs no more, and which the next one still does; ``None``: it begins with nothing."""
     event_lane: str = ""
     """The endpoint that events are for, where reports have another (`usagewire.formats.Format.event_lane`)."""
-    channels: Mapping[str, str] = field(default_factory=dict[str, str])
+    channels: Mapping[str, str] = MappingProxyType({})
     """Event or metric → the channel that it belongs to, for what is folded."""
     without: Without | None = None
     """What takes channels out of a report; ``None``: reports that wait go as a whole."""

@@ -7,9 +7,8 @@ import secrets
 import time
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -19,8 +18,7 @@ from usagewire.state.files import read_json, sync_folder, write_file
 _NAME = "identity.json"
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(NamedTuple):
     """Who reports. ``created`` in nanoseconds."""
 
     installation: str

@@ -15,8 +15,8 @@ import re
 import secrets
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from usagewire import forks
 from usagewire.errors import StateError
@@ -52,8 +52,7 @@ def safe_name(text: str) -> str:
     return f"{clean[: LONGEST - 9]}-{digest}"
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """One destination's folder, and the service folder above it."""
 
     service_dir: Path
@@ -152,7 +151,7 @@ def locate(place: Place, environ: Mapping[str, str], mounts: str | None = None) 
     local = Path(runtime) if runtime and not _is_remote(Path(runtime), mounts) else Path("/var/tmp")  # noqa: S108
     # The path's hash: the same service below two state folders stays two.
     digest = hashlib.sha256(os.fsencode(place.service_dir)).hexdigest()[:8]
-    return replace(place, elsewhere=local / f"usagewire-{os.geteuid()}" / f"{place.service_dir.name}-{digest}")
+    return place._replace(elsewhere=local / f"usagewire-{os.geteuid()}" / f"{place.service_dir.name}-{digest}")
 
 
 def prepare(place: Place, environ: Mapping[str, str]) -> Place:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from itertools import accumulate, repeat
 from operator import attrgetter
 from pathlib import Path
@@ -29,8 +28,7 @@ class Entry(NamedTuple):
     """Byte after its line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Backlog:
+class Backlog(NamedTuple):
     """How much waits."""
 
     items: int
@@ -39,8 +37,7 @@ class Backlog:
     """Time of the oldest, in nanoseconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """A file of items."""
 
     name: str
@@ -52,8 +49,7 @@ class Source:
     """Which endpoint it is for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """What a source holds: its items, its damaged stretches, and the byte behind the last of both."""
 
     entries: list[Entry]

@@ -20,7 +20,7 @@ MOST_PLACES = 100
 """Places told apart in what was left out; the rest is one."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Value:
     """A single value: ``fits`` says whether it may pass; a text is cut to ``width`` characters."""
 
@@ -29,21 +29,21 @@ class Value:
     width: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Many:
     """A list of one shape."""
 
     of: Shape
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Names:
     """A list of texts that is sorted, each of them once."""
 
     width: int = 128
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Each:
     """An object whose keys are data of at most ``width`` characters, and its values of one shape."""
 
@@ -52,7 +52,7 @@ class Each:
     width: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Fields:
     """An object with these fields and no others. Without one of ``needs`` all of it is left out."""
 
