@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from click.testing import Result
 
 from tests.support.contract import SAMPLES
 from tests.support.golden import ORIGIN, items, packed, settings_for
@@ -51,19 +52,27 @@ def test_the_vendor_is_asked_by_what_it_knows(shell: Shell, receiver: Receiver) 
 
 
 def test_off_holds_and_the_id_stays_where_nobody_answers(shell: Shell, receiver: Receiver) -> None:
-    """What could not be asked for can be asked for again, by the same id."""
+    """What could not be asked for can be asked for again, by the same id: the command that is named does all that was
+    wanted, forgetting included."""
     run(shell, receiver, f"{receiver.url}/delete")
-    receiver.script = faults.in_turn(faults.status(503), taken)
-    failed = shell.run("off", "--ask-deletion", "--forget")
-    assert 1 == failed.exit_code
-    assert "HTTP 503" in failed.stderr
-    assert "say `usagewire off --ask-deletion --service shop` again" in failed.stderr
-    assert (shell.root / "shop" / "identity.json").exists()
-    assert not shell.json("status")["destinations"][0]["consent"]["on"]
+    receiver.script = faults.in_turn(faults.status(503), faults.cut(), taken)
+    for wanted, answer in ((["--ask-deletion"], "HTTP 503"), (["--ask-deletion", "--forget"], "connection closed")):
+        failed = shell.run("off", *wanted)
+        assert (1, True) == (failed.exit_code, answer in failed.stderr)
+        assert ("--forget" in wanted) == ("nothing was forgotten" in failed.stderr)
+        assert (shell.root / "shop" / "identity.json").exists()
+        assert not shell.json("status")["destinations"][0]["consent"]["on"]
 
-    assert 0 == shell.run("off", "--ask-deletion").exit_code
-    first, again = receiver.requests
+    assert 0 == shell.run(*step(failed, "usagewire off --ask-deletion --forget --service shop")).exit_code
+    first, *_, again = receiver.requests
     assert first.body == again.body
+    assert not (shell.root / "shop" / "identity.json").exists()
+
+
+def step(failed: Result, command: str) -> list[str]:
+    """The arguments of the ``command`` that a failure has named as what to say next."""
+    assert f"say `{command}` " in failed.stderr
+    return command.split()[1:]
 
 
 def test_nobody_is_asked_unless_the_operator_says_so(shell: Shell, receiver: Receiver) -> None:
@@ -77,10 +86,13 @@ def test_nobody_is_asked_unless_the_operator_says_so(shell: Shell, receiver: Rec
 def test_where_the_plan_names_nobody(shell: Shell, receiver: Receiver) -> None:
     """It is off all the same, and that nobody could be asked is said."""
     run(shell, receiver, None)
-    done = shell.run("off", "--ask-deletion")
+    done = shell.run("off", "--ask-deletion", "--forget")
 
     assert 1 == done.exit_code
     assert "no tracking plan names an address" in done.stderr
+    assert (shell.root / "shop" / "identity.json").exists()
+    assert 0 == shell.run(*step(done, "usagewire off --forget --service shop")).exit_code
+    assert not (shell.root / "shop" / "identity.json").exists()
     assert not shell.json("status")["destinations"][0]["consent"]["on"]
     assert 2 == shell.run("off", "--ask-deletion", "--channel", "crash").exit_code
 

@@ -213,9 +213,8 @@ def off(forget: bool, ask_deletion: bool, channel: tuple[str, ...], system: bool
     waited = plural(_dropped(service_dir) - before, "item")
     click.echo(f"deleted: {waited} that waited, {plural(removed, 'file')} in all")
     if ask_deletion and not deletion.ask(asking):
-        again = f"; say `usagewire off --ask-deletion --service {service_dir.name}` again" if asking else ""
-        kept = ", and nothing was forgotten: the request needs it" if forget and asking else ""
-        raise click.ClickException(f"what was sent before is not deleted{kept}{again}")
+        left = deletion.left(bool(asking), forget, service_dir.name)
+        raise click.ClickException(f"what was sent before is not deleted{left}")
     if forget:
         gone = sum(_forget(place) for place in places(service_dir))
         identity.forget(service_dir)

@@ -54,3 +54,11 @@ def ask(asking: Sequence[Asking]) -> bool:
         click.echo(f"{name}: {good(answer) if done else bad(answer)}", err=not done)
         taken = taken and done
     return taken
+
+
+def left(asked: bool, forget: bool, service: str) -> str:
+    """What is still there after a request that was not taken, or not made, and the command that goes on from there."""
+    if asked:
+        kept, also = (", and nothing was forgotten, for the request needs the id", "--forget ") if forget else ("", "")
+        return f"{kept}; say `usagewire off --ask-deletion {also}--service {service}` again"
+    return f", and nothing was forgotten; say `usagewire off --forget --service {service}` for that" if forget else ""
