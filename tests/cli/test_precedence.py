@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.left import leave
 from tests.support.shell import Shell, only
-from usagewire.pipeline.destination import Product
+from usagewire.pipeline.product import Product
 from usagewire.signals import Switch
 
 VARIABLES = {

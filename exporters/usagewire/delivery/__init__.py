@@ -10,6 +10,9 @@ from usagewire import forks
 from usagewire.errors import ConfigError
 from usagewire.signals import Request, Response, Settings
 
+CHILD = "USAGEWIRE_CHILD"
+"""Set in the helper that delivers when the program has ended: exporters that see it do nothing, so that it never makes
+telemetry of its own."""
 _TRANSPORTS = {
     "http": "usagewire.delivery.http:HttpTransport",
     "https": "usagewire.delivery.http:HttpTransport",

@@ -11,12 +11,11 @@ import threading
 import time
 from pathlib import Path
 
+from usagewire.delivery import CHILD
 from usagewire.state.listing import REPORTS, SIGNALS, folders, names
 from usagewire.state.locks import try_lock
 from usagewire.state.paths import Place
 
-CHILD = "USAGEWIRE_CHILD"
-"""Set in the helper: exporters that see it do nothing, so that a helper never makes telemetry of its own."""
 PAUSE = 60.0
 """Seconds between two helpers of one destination: a command run in a loop starts one, not one each."""
 LIFETIME = 60.0

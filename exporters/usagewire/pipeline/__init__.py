@@ -10,14 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from usagewire import formats
-from usagewire.pipeline.destination import Destination
-from usagewire.pipeline.document import read_document
 from usagewire.pipeline.intake import Intake
-from usagewire.pipeline.notice import told
 from usagewire.pipeline.said import said_no
+
+if TYPE_CHECKING:
+    from usagewire.pipeline.destination import Destination
 
 __all__ = ["attach", "configure", "detach", "disable", "first_run_notice", "flush"]
 
@@ -72,6 +72,8 @@ def configure(
     switched on, by the document's ``enable`` or by ``usagewire on``. Faults are logged, all in one line; nothing is
     raised.
     """
+    from usagewire.pipeline.document import read_document
+
     said, faults = read_document(document or {})
     if default in (None, "on", "off"):
         said["default"] = default
@@ -138,6 +140,8 @@ def first_run_notice(text: str = "") -> bool:
     ``--version`` on the command line, where anybody has said on or off already, and where it cannot be remembered.
     To be called when OpenTelemetry is set up; the service's name has to come from the environment or `configure`.
     """
+    from usagewire.pipeline.notice import told
+
     return told(list(_intakes.values()), text, os.environ, sys.argv[1:])
 
 

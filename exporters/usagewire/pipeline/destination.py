@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,35 +14,16 @@ from usagewire.delivery import Transport, open_transport
 from usagewire.delivery.courier import EARLY
 from usagewire.errors import StateError
 from usagewire.formats import fields
+from usagewire.pipeline.product import Product, consent_for
 from usagewire.policy import content as contents
 from usagewire.policy.consent import Consent
 from usagewire.policy.content import Accepted, grown
-from usagewire.signals import Item, Origin, Period, Stance, Switch
+from usagewire.signals import Item, Origin, Period, Stance
 from usagewire.state import origin as origins
 from usagewire.state.consumer import Limits
 from usagewire.state.files import read_json, write_json
 from usagewire.state.listing import channel_folder
 from usagewire.state.paths import Place
-
-
-@dataclass(frozen=True)
-class Product:
-    """What the tracking plan, if any, says of the product; remembered beside the settings."""
-
-    variables: tuple[str, ...] | None = None
-    """The product's own variables that count; ``None``: all the format documents."""
-    switches: tuple[Switch, ...] | None = None
-    consent: bool | None = None
-    channels: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Event or metric → the channel that it belongs to."""
-    deletion: str = ""
-    """URL that takes requests to delete what was sent; empty: there is none."""
-    purposes: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
-    """Event or metric → why it is collected (under the empty name), and why each of its attributes is."""
-    content: Mapping[str, str] = field(default_factory=dict[str, str])
-    """What the plan lets through, or the lack of one (`usagewire.policy.content`)."""
-    plan: str = ""
-    """Its name and version."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +34,7 @@ class Destination:
     format: formats.Format
     settings: Resolved
     origin: Origin
-    product: Product = Product()
+    product: Product = field(default_factory=Product)
     held_back: tuple[str, ...] = ()
     """What has come since the operator said yes."""
 
@@ -155,7 +136,7 @@ class Destination:
             "settings": dict(self.settings),
             "sources": dict(self.settings.sources),
             "origin": origins.to_json(self.origin),
-            "product": asdict(self.product),
+            "product": self.product.to_json(),
         }
         try:
             if read_json(self.place.destination_json) == wanted:
@@ -193,17 +174,7 @@ def as_left(place: Place, environ: Mapping[str, str]) -> Destination:
         raise StateError(f"{place.destination_json}: not there; the program has not run with telemetry on yet")
     try:
         fmt = formats.load(stored["format"])
-        said: Mapping[str, Any] = stored.get("product") or {}
-        product = Product(
-            variables=None if said.get("variables") is None else tuple(said["variables"]),
-            switches=None if said.get("switches") is None else tuple(Switch(**switch) for switch in said["switches"]),
-            consent=said.get("consent"),
-            channels=dict(said.get("channels") or {}),
-            content=dict(said.get("content") or {}),
-            plan=str(said.get("plan") or ""),
-            purposes=dict(said.get("purposes") or {}),
-            deletion=str(said.get("deletion") or ""),
-        )
+        product = Product.from_json(stored.get("product") or {})
         origin = origins.from_json(stored["origin"])
         told: Mapping[str, str] = stored.get("sources") or {}
         # config.json speaks for itself, and may have changed since
@@ -219,16 +190,6 @@ def as_left(place: Place, environ: Mapping[str, str]) -> Destination:
         name: told.get(name, source) if source == "plan" else source for name, source in settings.sources.items()
     }
     return Destination(place, fmt, replace(settings, sources=sources), origin, product)
-
-
-def consent_for(
-    place: Place, fmt: formats.Format, product: Product, environ: Mapping[str, str], argv: list[str]
-) -> Consent:
-    """Who decides whether ``fmt`` may send from ``place``."""
-    switches = fmt.switches if product.switches is None else product.switches
-    default = fmt.default_on if product.consent is None else product.consent
-    demanded = fmt.license.id if fmt.license else ""
-    return Consent(place.service_dir, switches, default, environ, argv, destination=place.name, license=demanded)
 
 
 def transport_for(settings: Resolved) -> Callable[[], Transport]:

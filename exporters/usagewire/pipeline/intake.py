@@ -1,6 +1,7 @@
 """What an exporter holds: settings from its construction on, an open pipeline from the first batch on.
 
-One intake per destination and process; the log and the metric exporter of one destination share it.
+One intake per destination and process; the log and the metric exporter of one destination share it. The rooms behind
+an open pipeline are loaded when one is opened, mostly on a thread of the SDK's: the program's own start waits for none.
 """
 
 from __future__ import annotations
@@ -12,17 +13,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from usagewire.delivery.detached import CHILD
+from usagewire import forks
+from usagewire.delivery import CHILD
 from usagewire.formats import Format
-from usagewire.pipeline import opening
-from usagewire.pipeline.destination import Destination
-from usagewire.pipeline.pipeline import Pipeline
 from usagewire.pipeline.said import OURS, Said, read
+from usagewire.pipeline.session import Session
 from usagewire.signals import Event, Point
 from usagewire.state.paths import Place, locate, safe_name, state_root
-from usagewire.state.purge import purge
+
+if TYPE_CHECKING:
+    from usagewire.pipeline.destination import Destination
+    from usagewire.pipeline.pipeline import Pipeline
 
 _log = logging.getLogger("usagewire")
 
@@ -43,7 +46,7 @@ class Intake:
         soon as there is one, but those without consent: off counts nothing."""
         self._environ, self._argv = dict(environ), list(argv)
         self._lock = threading.RLock()
-        self._session = opening.Session()
+        self._session = Session()
         self._users: weakref.WeakSet[object] = weakref.WeakSet()
         self._said: Said | None = None  # None: nothing is taken
         self._pipeline: Pipeline | None = None
@@ -138,6 +141,8 @@ class Intake:
         said, pipeline = self._said, self._pipeline
         if pipeline is not None or said is None or not said.service:
             return pipeline.destination if pipeline is not None else None
+        with forks.held_up():
+            from usagewire.pipeline import opening
         return opening.unopened(said, self._place(said.service), self._session)
 
     def use(self, user: object) -> None:
@@ -161,7 +166,7 @@ class Intake:
     def after_fork(self) -> None:
         """In a forked child: a session, a lock and, at first use, a pipeline of its own."""
         self._lock = threading.RLock()
-        self._session = opening.Session()
+        self._session = Session()
         pipeline, self._pipeline = self._pipeline, None
         if pipeline is not None:
             pipeline.abandon()
@@ -207,9 +212,13 @@ class Intake:
         decision = consent.decide()
         if not decision.on:
             if decision.erases and wanted.folder.is_dir():
+                with forks.held_up():
+                    from usagewire.state.purge import purge
                 with suppress(OSError):  # every start tries again
                     purge(wanted, consent.stance)
             return None
+        with forks.held_up():
+            from usagewire.pipeline import opening
         about = said, wanted, consent, self._session, resource
         self._pipeline = opening.on_disk(*about) or opening.in_memory(*about)
         return self._pipeline

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
-import time
-import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -15,6 +12,7 @@ from usagewire.errors import StateError
 from usagewire.pipeline.destination import Destination
 from usagewire.pipeline.pipeline import Pipeline
 from usagewire.pipeline.said import Said
+from usagewire.pipeline.session import Session
 from usagewire.policy.consent import Consent
 from usagewire.policy.redact import Redactor
 from usagewire.signals import Origin
@@ -27,14 +25,6 @@ from usagewire.state.paths import Place, prepare
 from usagewire.state.segments import Writer
 
 _log = logging.getLogger("usagewire")
-
-
-class Session:
-    """This process, as payloads know it: an id drawn anew per process, and when it began."""
-
-    def __init__(self) -> None:
-        self.id = str(uuid.UUID(bytes=secrets.token_bytes(16), version=4))
-        self.started = time.time_ns()
 
 
 @forks.held_up()

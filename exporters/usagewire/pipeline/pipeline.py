@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from usagewire.delivery.courier import Courier
 from usagewire.errors import Unsendable
 from usagewire.pipeline.current import Current, Words
 from usagewire.pipeline.destination import Destination, transport_for
+from usagewire.pipeline.quiet import quiet
 from usagewire.policy.consent import Consent
 from usagewire.policy.plan import Open, Plan
 from usagewire.policy.redact import Redactor
@@ -300,15 +301,3 @@ class Pipeline:
 def _before(moment: object, since: int) -> bool:
     """Whether ``moment``, whatever the program said it was, is known to lie before ``since``."""
     return isinstance(moment, int) and 0 < moment < since
-
-
-@contextmanager
-def quiet() -> Generator[None, None, None]:
-    """OpenTelemetry's instrumentations look away, or every delivery would make new telemetry."""
-    from opentelemetry.context import attach, detach, set_value
-
-    token = attach(set_value("suppress_instrumentation", True))
-    try:
-        yield
-    finally:
-        detach(token)

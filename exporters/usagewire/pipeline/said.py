@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -13,7 +11,7 @@ from urllib.parse import unquote
 from usagewire.config import Resolved, resolve
 from usagewire.errors import PlanError
 from usagewire.formats import Format
-from usagewire.pipeline.destination import Product, consent_for
+from usagewire.pipeline.product import Product, consent_for
 from usagewire.policy import plan as plans
 from usagewire.policy.consent import Consent
 from usagewire.policy.content import of_gate
@@ -79,9 +77,9 @@ def read(
             facts = dict(loaded.product.settings)
         except PlanError as why:
             faults += why.faults
-    product = replace(product, content=of_gate(gate), plan=gate.title if isinstance(gate, plans.Plan) else "")
+    product = product._replace(content=of_gate(gate), plan=gate.title if isinstance(gate, plans.Plan) else "")
     if configured.get("default") and configured.get("enable") is not True:
-        product = replace(product, consent=configured["default"] == "on")
+        product = product._replace(consent=configured["default"] == "on")
     own = {row.name for row in fmt.settings}
     documented = {name: value for name, value in configured.get("settings", {}).items() if name in own}
     keywords = {**documented, **keywords}
@@ -123,6 +121,8 @@ def service_name(said: str, resource: Mapping[str, Any], argv: list[str]) -> str
     name = said or str(resource.get("service.name") or "unknown_service")
     if not name.startswith("unknown_service"):
         return name
+    import hashlib  # loads OpenSSL, which takes milliseconds
+
     main = getattr(sys.modules.get("__main__"), "__file__", None) or (argv[:1] or [""])[0]
     return f"unknown_service-{hashlib.sha256(str(Path(main).absolute()).encode()).hexdigest()[:8]}"
 

@@ -17,7 +17,7 @@ from typing import Any
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
 from opentelemetry.sdk.resources import Resource
 
-from usagewire.pipeline.pipeline import quiet
+from usagewire.pipeline.quiet import quiet
 from usagewire.sdk.from_logs import plain
 from usagewire.sdk.logs import LogExporter
 from usagewire.signals import Event
