@@ -1,18 +1,22 @@
-"""A fork waits while a thread of ours loads modules.
+"""A fork waits while a thread of ours does what must not be cut in half.
 
 A child that is forked in the middle of another thread's import has half a module for ever: its own import of it fails,
 or waits for a lock that nobody is left to release. So it is with OpenSSL's locks, which setting up TLS takes. Servers
 that preload fork as soon as the program is loaded, which is when our threads load what the first event and the first
-request take.
+request take. And a file that is opened to be locked must be known before a fork, or the child never closes its copy and
+keeps the lock alive when the parent is long gone.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 PATIENCE = 5.0
 """Seconds a fork waits at most: whoever forks inside an import of their own may hold what our thread waits for."""
 
@@ -21,9 +25,18 @@ _loading = threading.RLock()
 
 @contextmanager
 def held_up() -> Generator[None]:
-    """No fork of this process while this lasts; for what is short, loads modules, and waits for no other thread."""
+    """No fork of this process while this lasts; for what is short and waits for no other thread."""
     with _loading:
         yield
+
+
+class cached_property(functools.cached_property[T]):
+    """Without the lock that all instances share before Python 3.12: a child that is forked while another thread
+    computes would wait for it for ever. Two threads may compute the same; it must come out alike."""
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        super().__init__(compute)
+        self.lock = nullcontext()
 
 
 def _before() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -107,15 +108,18 @@ def test_eight_workers_lose_nothing(tmp_path: Path) -> None:
 
 LOADING = (
     """
-    import sys, threading
+    import os, sys, threading
     from usagewire import forks
 
-    loaded = []
+    loaded, opened = [], []
 
     def hear(what, values):
-        if what == "import" and threading.current_thread() is not threading.main_thread():
+        locked = what == "open" and str(values[0]).endswith(("/lock", ".open", ".tmp")) and values[2] & os.O_RDWR
+        if (what == "import" or locked) and threading.current_thread() is not threading.main_thread():
             if not forks._loading._is_owned():
                 loaded.append(values[0])
+            elif locked:
+                opened.append(values[0].rpartition(".")[2].rpartition("/")[2])
 
     sys.addaudithook(hear)
 """
@@ -125,14 +129,15 @@ LOADING = (
     get_meter("shop").create_counter("usage.a").add(1)
     logger.emit(event_name="work", attributes={"home": "/home/ada/x", "blob": "x" * 5_000})
     sys.stdin.read()
-    print(loaded)
+    print(loaded, {"lock", "tmp"} <= set(opened))
 """
 )
 
 
 def test_nothing_is_loaded_beside_a_fork(tmp_path: Path) -> None:
     """Whatever the threads load for the first event and the first request, they load while a fork waits: a child with
-    half a module in it would fail at its next import of it, or wait for ever."""
+    half a module in it would fail at its next import of it, or wait for ever. And what they open to lock, a child would
+    keep locked."""
     with Receiver() as receiver:
         settings = {
             "OTEL_METRICS_EXPORTER": "segment",
@@ -144,7 +149,7 @@ def test_nothing_is_loaded_beside_a_fork(tmp_path: Path) -> None:
         environ = program.environ(USAGEWIRE_STATE_DIR=None, OTEL_SERVICE_NAME=None)
         with program.start(LOADING, environ=environ, stdin=subprocess.PIPE) as process:
             assert receiver.wait(2, timeout=40)
-            assert ("[]\n", "") == process.communicate(timeout=40)
+            assert ("[] True\n", "") == process.communicate(timeout=40)
 
 
 def test_a_fork_waits_for_what_is_being_loaded() -> None:
@@ -169,3 +174,28 @@ def test_a_fork_waits_for_what_is_being_loaded() -> None:
 
     assert ["loaded", "forked"] == order
     assert 1 == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_child_computes_what_another_thread_was_computing() -> None:
+    """What is computed once is computed without a lock, which would not be let go of in the child."""
+    entered, leave, parent = threading.Event(), threading.Event(), os.getpid()
+
+    class Sum:
+        @forks.cached_property
+        def value(self) -> int:
+            if os.getpid() == parent:
+                entered.set()
+                assert leave.wait(20)
+            return 7
+
+    thread = threading.Thread(target=lambda: Sum().value)
+    thread.start()
+    assert entered.wait(20)
+    child = os.fork()
+    if not child:
+        signal.alarm(20)  # a child that waits for ever ends by it
+        os._exit(Sum().value)
+    leave.set()
+    thread.join()
+
+    assert 7 == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 from usagewire import formats
@@ -13,6 +12,7 @@ from usagewire.config import Resolved, resolve, rows
 from usagewire.delivery import Transport, open_transport
 from usagewire.delivery.courier import EARLY
 from usagewire.errors import StateError
+from usagewire.forks import cached_property
 from usagewire.formats import fields
 from usagewire.pipeline.product import Product, consent_for
 from usagewire.policy import content as contents

@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
-from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
+from usagewire.forks import cached_property
 from usagewire.signals import Attributes, Event, Point, Settings, Switch
 
 Dropped = Mapping[str, int]

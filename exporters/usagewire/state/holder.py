@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from usagewire import forks
 from usagewire.errors import HolderLost, StateError
 from usagewire.signals import Stance
 from usagewire.state import ledger as ledgers
@@ -51,7 +52,8 @@ class Holder:
         for folder in (self._place.folder, self._place.queue):
             make_folder(folder)
         flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._descriptor = os.open(self._place.lock, flags, 0o600)
+        with forks.held_up():  # a child closes what is known here
+            self._descriptor = os.open(self._place.lock, flags, 0o600)
         try:
             if try_lock(self._descriptor) and _same(self._place.lock, self._descriptor):
                 self.load(stance.epoch)

@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
+from usagewire import forks
 from usagewire.signals import Stance
 from usagewire.state import lines as framing
 from usagewire.state.files import make_folder, sync_folder
@@ -247,9 +248,10 @@ class Writer:
         self._number += 1
         stem = folder / make_stem(epoch, self._clock(), self._token, self._number)
         flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(f"{stem}.tmp", flags, 0o600)
-        segment = _Segment(descriptor, stem, epoch)
-        self._all.add(segment)
+        with forks.held_up():  # a child closes what is known here
+            descriptor = os.open(f"{stem}.tmp", flags, 0o600)
+            segment = _Segment(descriptor, stem, epoch)
+            self._all.add(segment)
         try:
             # Locked by a consumer already, which is about to unlink it: take another name, as if it were gone.
             if not try_lock(descriptor):

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 
+from usagewire import forks
 from usagewire.state.files import make_folder, write_file
 from usagewire.state.ledger import Ledger
 from usagewire.state.lines import Line
@@ -36,6 +37,7 @@ class Taker:
         self._orphans &= {found.stem for found in taken}
         return sorted(taken, key=lambda found: order(found.stem))
 
+    @forks.held_up()  # a child would inherit the lock, and never let go of it
     def _orphaned(self, found: Found) -> bool:
         """Whether the writer of an unsealed segment is dead: then its lock is free."""
         if found.stem in self._orphans:
