@@ -38,12 +38,13 @@ def events(count: int, start: int = 0, name: str = "work") -> list[Event]:
     ]
 
 
-def place(state: Path) -> Place:
-    """Where that intake keeps its things."""
-    return Place(state / "shop", "segment")
+def place(state: Path, destination: str = "segment") -> Place:
+    """Where that intake, or another of the same service, keeps its things."""
+    return Place(state / "shop", destination)
 
 
-def account(state: Path) -> dict[str, int]:
+def account(state: Path, destination: str = "segment") -> dict[str, int]:
     """Delivered, waiting and lost events, by the state's own books."""
-    found = totals(place(state))
-    return {"delivered": found.delivered, "waiting": len(peek(place(state), Stance(True, "0"))), **found.lost}
+    at = place(state, destination)
+    found = totals(at)
+    return {"delivered": found.delivered, "waiting": len(peek(at, Stance(True, "0"))), **found.lost}
