@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ import pytest
 
 from tests.support.intakes import RESOURCE, account, events, opened, place
 from tests.support.servers import black_hole, refusing
+from tests.support.shell import snapshot
 from usagewire import formats
 from usagewire.delivery import detached
 from usagewire.inspector import faults
@@ -23,6 +25,7 @@ from usagewire.pipeline.destination import recall
 from usagewire.pipeline.intake import Intake
 from usagewire.policy.consent import write
 from usagewire.signals import Point, Stance
+from usagewire.state.consumer import Consumer
 from usagewire.state.files import read_json
 from usagewire.state.locks import try_lock
 from usagewire.state.view import peek
@@ -312,6 +315,113 @@ def test_a_fault_of_ours_stays_ours(
 
     assert 3 == sum(taking.dropped.values())
     assert 1 == len(caplog.records)
+
+
+# -- what was dropped ------------------------------------------------------------------------------------------------
+
+
+BAD: dict[str, Any] = {"plan": {"events": 7}}
+
+
+def test_what_no_queue_was_open_for_is_counted_at_the_end(tmp_path: Path) -> None:
+    """A program that was set up wrongly, after a run that was not: what it dropped is in the totals of both ways to
+    look at them, once."""
+    with opened(tmp_path, "http://127.0.0.1:9") as taking:
+        taking.events(events(2), RESOURCE)
+    for _ in range(2):
+        wrong = intake(tmp_path)
+        wrong.configure(BAD)
+        wrong.events(events(3), RESOURCE)
+        wrong.lose("memory")
+        wrong.close()
+        wrong.close()
+        assert {} == wrong.dropped
+
+    expected = {"delivered": 0, "waiting": 2, "configuration": 6, "memory": 2}
+    assert expected == account(tmp_path)
+    recalled = recall(place(tmp_path), {})
+    consumer = Consumer(place(tmp_path), recalled.consent({}).stance, recalled.limits())
+    assert consumer.acquire()
+    for _ in range(3):
+        consumer.refresh()
+        assert expected == account(tmp_path)
+    consumer.release()
+    assert [] == list(place(tmp_path).folder.glob("purged-*"))
+
+
+@pytest.mark.parametrize("no", ["stored", "program", "plan", "nothing there", "nothing wrong"])
+def test_where_somebody_said_no_nothing_is_counted(tmp_path: Path, no: str) -> None:
+    """The operator, the program, or the switch that an earlier run's plan named; nor is anything created."""
+    if no != "nothing there":
+        product: dict[str, Any] = {"opt_out": ["--quiet"]}
+        fine = {"plan": "shop", "version": 1, "product": product, "events": {"work": {"purpose": "x"}}}
+        with opened(tmp_path, "http://127.0.0.1:9", plan=fine) as taking:
+            taking.events(events(2), RESOURCE)
+    if no == "stored":
+        write(tmp_path / "shop", False, "test")
+    said = {"endpoint": "http://127.0.0.1:9", "write_key": "write-key"}
+    argv = ["program", "--quiet"] if no == "plan" else ["program"]
+    wrong = Intake(formats.load("segment"), said, {"USAGEWIRE_STATE_DIR": str(tmp_path)}, argv)
+    silenced = {"silenced": "usagewire.disable()"} if no in ("program", "nothing wrong") else {}
+    wrong.configure(silenced if no == "nothing wrong" else {**BAD, **silenced})
+    before = snapshot(tmp_path)
+    wrong.events(events(3), RESOURCE)
+    wrong.close()
+
+    assert before == snapshot(tmp_path)
+
+
+def test_a_loss_beside_the_opening_and_the_closing_is_counted_once(tmp_path: Path) -> None:
+    """Threads that lose events while another opens and closes the queue, over and over."""
+    before, lost, stop = sys.getswitchinterval(), [0, 0], threading.Event()
+    taking = intake(tmp_path)
+    taking.configure({})
+
+    def lose(number: int) -> None:
+        while not stop.is_set():
+            taking.lose("memory")
+            lost[number] += 1
+
+    threads = [threading.Thread(target=lose, args=(number,)) for number in range(2)]
+    sys.setswitchinterval(1e-5)
+    try:
+        for thread in threads:
+            thread.start()
+        for _ in range(40):
+            taking.events(events(1), RESOURCE)
+            taking.close()
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+        sys.setswitchinterval(before)
+    taking.close()
+
+    assert {"delivered": 0, "waiting": 40, "memory": sum(lost)} == account(tmp_path)
+    assert {} == taking.dropped
+
+
+def test_a_forked_child_does_not_count_what_its_parent_dropped(tmp_path: Path) -> None:
+    """Each counts its own, whichever opens the queue first."""
+    taking = intake(tmp_path)
+    taking.configure({})
+    taking.lose("memory")
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            taking.after_fork()
+            taking.lose("rejected")
+            taking.events(events(1), RESOURCE)
+            taking.close()
+            status = 0
+        finally:
+            os._exit(status)
+    assert 0 == os.waitpid(child, 0)[1]
+    taking.events(events(1), RESOURCE)
+    taking.close()
+
+    assert {"delivered": 0, "waiting": 2, "memory": 1, "rejected": 1} == account(tmp_path)
 
 
 # -- flush -----------------------------------------------------------------------------------------------------------

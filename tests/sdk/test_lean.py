@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
+from collections import Counter, UserDict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,10 @@ class Slow(SegmentLogExporter):
         self.told: list[tuple[str, int]] = []
         self.go = threading.Event()
         self.go.set()
+
+    def refused(self) -> Counter[str]:
+        """What came after everything was closed."""
+        return self._intake.dropped
 
     def keep(self, groups: Sequence[tuple[Resource | None, Sequence[Event]]]) -> bool:
         self.told += [(str(of.attributes["service.name"]), len(events)) for of, events in groups if of is not None]
@@ -62,10 +68,11 @@ class Shop:
 
     def kept(self) -> list[str]:
         """What is on disk, in order."""
-        found = [line for path in self._segments() for line in path.read_bytes().splitlines()]
+        found = [line for path in self.segments() for line in path.read_bytes().splitlines()]
         return [lines.item_data(lines.parse(line)).decode() for line in found]
 
-    def _segments(self) -> list[Path]:
+    def segments(self) -> list[Path]:
+        """The files that it is in."""
         return sorted(self.state.glob("shop/segment/queue/events/*"))
 
     def names(self) -> list[str]:
@@ -182,6 +189,74 @@ def test_shutdown_writes_what_waits_and_takes_no_more(open_shop: Callable[..., S
     shop.emit("late")
 
     assert [f"event {number}" for number in range(100)] == shop.names()
+
+
+class Meanwhile(LogRecordProcessor):
+    """In front of another: gives records attributes that do something on another thread while they are read."""
+
+    def __init__(self, does: Callable[[], None]) -> None:
+        self._does = does
+
+    def on_emit(self, log_record: ReadWriteLogRecord) -> None:
+        does = self._does
+
+        class Attributes(UserDict[str, int]):
+            def __iter__(self) -> Iterator[str]:
+                thread = threading.Thread(target=does)
+                thread.start()
+                thread.join()
+                return super().__iter__()
+
+        log_record.log_record.attributes = Attributes(n=1)
+
+    def shutdown(self) -> None:
+        """Nothing is held here."""
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return True
+
+
+def test_an_event_that_is_taken_while_it_is_shut_down_is_written(open_shop: Callable[..., Shop]) -> None:
+    """An emit that began before `shutdown` and ends after it: the event is on disk, where any process can take it."""
+    shop = open_shop(schedule_delay_millis=3_600_000)
+    late = LoggerProvider(Resource({"service.name": "shop"}), shutdown_on_exit=False)
+    late.add_log_record_processor(Meanwhile(shop.provider.shutdown))
+    late.add_log_record_processor(shop.processor)
+    shop.emit("early")
+    late.get_logger("shop").emit(event_name="late")
+
+    assert (["early", "late"], {}) == (sorted(shop.names()), shop.lost())
+    assert {".seg"} == {path.suffix for path in shop.segments()}
+
+
+def test_every_event_of_threads_that_outlive_a_shutdown_is_accounted_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever it comes: each is on disk, or counted there, or was refused by what was shut down."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for round in range(20):
+            monkeypatch.setenv("USAGEWIRE_STATE_DIR", str(tmp_path / str(round)))
+            shop = Shop(tmp_path / str(round), max_export_batch_size=8)
+            together = threading.Barrier(5)
+
+            def work(shop: Shop = shop, together: threading.Barrier = together) -> None:
+                together.wait(30)
+                shop.emit(*(f"event {number}" for number in range(100)))
+
+            threads = [threading.Thread(target=work) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            together.wait(30)
+            shop.provider.shutdown()
+            for thread in threads:
+                thread.join()
+
+            refused = sum(shop.exporter.refused().values())
+            assert 400 == len(shop.names()) + sum(shop.lost().values()) + refused, round
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_many_threads_lose_nothing(open_shop: Callable[..., Shop]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from usagewire import forks
 from usagewire.delivery import CHILD
 from usagewire.formats import Format
+from usagewire.pipeline.dropped import Dropped
 from usagewire.pipeline.said import OURS, Said, read
 from usagewire.pipeline.session import Session
 from usagewire.signals import Event, Point
@@ -41,13 +41,15 @@ class Intake:
         self.format = fmt
         self.name = f"{fmt.name}-{safe_name(str(keywords['name']))}" if keywords.get("name") else fmt.name
         self.keywords = {name: value for name, value in keywords.items() if value is not None}
-        self.dropped: Counter[str] = Counter()
-        """Events and points that were refused before anything could be written, by reason; counted in the queue as
-        soon as there is one, but those without consent: off counts nothing."""
+        self.dropped = Dropped()
+        """Events and points that were refused before anything could be written; counted in the queue as soon as there
+        is one, or else in a note at the end."""
         self._environ, self._argv = dict(environ), list(argv)
         self._lock = threading.RLock()
         self._session = Session()
         self._users: weakref.WeakSet[object] = weakref.WeakSet()
+        self._read: Said | None = None  # also where it is wrong
+        self._resource: Mapping[str, Any] = {}  # of the latest batch that found no pipeline
         self._said: Said | None = None  # None: nothing is taken
         self._pipeline: Pipeline | None = None
 
@@ -57,11 +59,11 @@ class Intake:
         """Read plan and settings, anew when the program has more to say (`usagewire.configure`)."""
         with self._lock:
             self._close()
-            self._said = None
+            self._said = self._read = None
             if CHILD in self._environ:
                 return
             try:
-                said = read(self.format, self.keywords, self._environ, self._argv, configured)
+                self._read = said = read(self.format, self.keywords, self._environ, self._argv, configured)
                 if not said.faults:
                     self._said = said
                     self._resume(said)
@@ -119,7 +121,7 @@ class Intake:
         if pipeline is not None:
             pipeline.lose(reason)
         else:
-            self.dropped[reason] += 1
+            self.dropped.add(reason)
 
     def flush(self, until: float) -> bool:
         """Deliver what waits before ``until`` (monotonic seconds); whether nothing does any more."""
@@ -162,10 +164,17 @@ class Intake:
         opens anew."""
         with self._lock:
             self._close(helper=True)
+            if self._read is not None:
+                try:
+                    self.dropped.note(self._read, self._place(self._read.service_of(self._resource)))
+                except Exception:
+                    _log.info("usagewire: what %s has dropped cannot be noted", self.name, exc_info=True)
 
     def after_fork(self) -> None:
-        """In a forked child: a session, a lock and, at first use, a pipeline of its own."""
+        """In a forked child: a session, a lock and, at first use, a pipeline of its own; what was dropped so far is the
+        parent's to count."""
         self._lock = threading.RLock()
+        self.dropped = Dropped()
         self._session = Session()
         pipeline, self._pipeline = self._pipeline, None
         if pipeline is not None:
@@ -189,20 +198,20 @@ class Intake:
         if pipeline is not None and pipeline.located and pipeline.consented:
             return pipeline
         with self._lock:
+            self._resource = resource
             if self._said is None:
-                self.dropped["configuration"] += count
+                self.dropped.add("configuration", count)
                 return None
             try:
                 pipeline = self._pipeline or self._try_open(self._said, resource)
                 if pipeline is None or not pipeline.consented:
-                    self.dropped["consent"] += count
+                    self.dropped.add("consent", count)
                     return None
                 pipeline.locate(resource)
-                for reason in set(self.dropped) - {"consent"}:
-                    pipeline.lose(reason, self.dropped.pop(reason))
+                self._hand_over(pipeline)
             except Exception:
                 self._fail()
-                self.dropped["fault"] += count
+                self.dropped.add("fault", count)
                 return None
             return pipeline
 
@@ -238,7 +247,12 @@ class Intake:
         self._said = None
         _log.warning("usagewire: the %s exporter is off: unexpected fault, please report it", self.name, exc_info=True)
 
+    def _hand_over(self, pipeline: Pipeline) -> None:
+        for reason, count in self.dropped.take().items():
+            pipeline.lose(reason, count)
+
     def _close(self, *, helper: bool = False) -> None:
         pipeline, self._pipeline = self._pipeline, None
         if pipeline is not None:
+            self._hand_over(pipeline)
             pipeline.close(helper=helper)

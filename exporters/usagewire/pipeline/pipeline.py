@@ -188,7 +188,7 @@ class Pipeline:
                 channel = destination.channel_of.get(name(signal), "")
             groups.setdefault(channel, []).append(signal)
         for channel in [channel for channel in groups if not destination.channels.get(channel, True)]:
-            self._keeper.lose("consent", len(groups.pop(channel)))
+            self.lose("consent", len(groups.pop(channel)))
             self._say(Unsendable("consent", f"channel {channel} is off"))
         return list(groups.items())
 
@@ -211,15 +211,17 @@ class Pipeline:
                 lost["rejected"] += 1
                 _log.info("%s: %.100r cannot be encoded", self.destination.place.name, signal.name, exc_info=True)
         for reason, count in lost.items():
-            self._keeper.lose(reason, count)
+            self.lose(reason, count)
         return kept
 
     def lose(self, reason: str, count: int = 1) -> None:
-        """Count what was given up on the way here."""
+        """Count what was given up."""
         self._keeper.lose(reason, count)
+        if self._closed:
+            self._keeper.close()  # closed by another thread meanwhile: nobody else would write it
 
     def _no_place(self, count: int) -> bool:
-        self._keeper.lose("format", count)
+        self.lose("format", count)
         return True
 
     def _say(self, why: Unsendable) -> None:

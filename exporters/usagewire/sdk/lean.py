@@ -34,8 +34,9 @@ class LeanLogRecordProcessor(LogRecordProcessor):
         provider.add_log_record_processor(LeanLogRecordProcessor(SegmentLogExporter()))
 
     What waits here is in memory for ``schedule_delay_millis`` at most; `force_flush`, `shutdown` and every full batch
-    write it. What comes while ``max_queue_size`` events wait is dropped and counted as ``memory``. Plain logs never
-    pass. A forked child begins with an empty queue: what waits is the parent's. Raises nothing, whatever it is given.
+    write it. What comes while ``max_queue_size`` events wait is dropped and counted as ``memory``. An `on_emit` that
+    `shutdown` overtakes is still written; later ones are refused. Plain logs never pass. A forked child begins with an
+    empty queue: what waits is the parent's. Raises nothing, whatever it is given.
     """
 
     def __init__(
@@ -102,7 +103,9 @@ class LeanLogRecordProcessor(LogRecordProcessor):
                 record.observed_timestamp or 0,
             )
         )
-        if self._thread is None:
+        if self._closed:  # meanwhile, and `shutdown` may have looked for the last time
+            self._export(float("inf"))
+        elif self._thread is None:
             self._start()
         if len(queue) >= self._batch and not self._wake.is_set():
             self._wake.set()

@@ -37,8 +37,11 @@ class LogExporter(LogRecordExporter):
         return LogRecordExportResult.SUCCESS if kept else LogRecordExportResult.FAILURE
 
     def keep(self, groups: Sequence[tuple[Resource | None, Sequence[Event]]]) -> bool:
-        """`export` of what is translated already."""
-        return not self._closed and keep(self._measure, lambda: groups, self._intake.events)
+        """`export` of what is translated already, and was taken before `shutdown`: late, it is written all the same."""
+        kept = keep(self._measure, lambda: groups, self._intake.events)
+        if self._closed:
+            self._intake.leave(self)  # nobody else would seal it
+        return kept
 
     def lose(self, reason: str) -> None:
         """Count an event that was given up on the way here."""
