@@ -99,7 +99,8 @@ def over_grpc(rounds: int) -> float:
 
     with GrpcReceiver() as receiver:
         compile, settings = compiler(receiver.url)
-        request, _ = load("jetstream").pack(compile(gathered(1_000), ORIGIN, settings, END), settings, END, 1)
+        (item,) = compile(gathered(1_000), ORIGIN, settings, END)
+        request, _ = load("jetstream").pack([item.data], settings, END, 1)
         transport = open_transport(settings)
         taken: list[float] = []
         for _ in range(rounds * 20):

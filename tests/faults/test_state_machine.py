@@ -22,7 +22,7 @@ from usagewire.errors import HolderLost, StateError
 from usagewire.signals import Point, Stance
 from usagewire.state import ledger as ledgers
 from usagewire.state import lines, view
-from usagewire.state.consumer import Consumer, Entry
+from usagewire.state.consumer import Consumer, Entries
 from usagewire.state.files import read_file
 from usagewire.state.purge import purge
 from usagewire.state.segments import Outcome
@@ -225,7 +225,7 @@ class State(RuleBasedStateMachine):
             return False
         return self.desk.stance.on and self.consumer.ledger.epoch == self.desk.stance.epoch
 
-    def arrive(self, entries: list[Entry]) -> None:
+    def arrive(self, entries: Entries) -> None:
         for entry in entries:
             item = json.loads(entry.data)
             if "period" in item:

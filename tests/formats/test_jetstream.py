@@ -393,5 +393,5 @@ def test_queued_session_leaves_under_any_protocol() -> None:
     item = Item(b'[{"platform":"linux","serverId":"a","startTime":1},{"key":1,"timestamp":1,"values":[1]}]')
     for protocol in ("grpc", "http/json", "http/protobuf"):
         settings = settings_for(FORMAT, {"endpoint": "https://telemetry.example", "protocol": protocol})
-        request, taken = FORMAT.pack([item, item], settings, NOON, 1)
+        request, taken = FORMAT.pack([item.data, item.data], settings, NOON, 1)
         assert (1, True) == (taken, bool(request.body))

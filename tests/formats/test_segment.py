@@ -155,7 +155,7 @@ def test_anything_becomes_valid_json_or_is_unsendable(found: Mapping[Any, Any], 
         assert b"\n" not in item.data
         assert len(item.data) <= EVENT_BYTES
         assert isinstance(parsed["properties"], dict)
-        request, taken = FORMAT.pack([item], chosen, NOON, 1)
+        request, taken = FORMAT.pack([item.data], chosen, NOON, 1)
         assert 1 == taken
         assert item.data in request.body
 
@@ -257,7 +257,7 @@ def test_metric_too_large_for_an_event_keeps_its_numbers() -> None:
 
 def test_request_goes_to_the_batch_endpoint_with_the_key() -> None:
     """Basic authentication with the write key as user and no password; JSON."""
-    request, _ = FORMAT.pack([encoded(event())], settings(endpoint="http://127.0.0.1:8080/x/"), NOON, 1)
+    request, _ = FORMAT.pack([encoded(event()).data], settings(endpoint="http://127.0.0.1:8080/x/"), NOON, 1)
 
     assert "http://127.0.0.1:8080/x/v1/batch" == request.url
     assert {"Content-Type": "application/json", "Authorization": "Basic d3JpdGVfa2V5Og=="} == request.headers
@@ -266,8 +266,8 @@ def test_request_goes_to_the_batch_endpoint_with_the_key() -> None:
 def test_sent_at_and_retry_count_belong_to_the_attempt() -> None:
     """Each attempt has its own `sentAt`; the number of earlier ones is a header, absent at first."""
     item = encoded(event())
-    first, _ = FORMAT.pack([item], SETTINGS, NOON, 1)
-    third, _ = FORMAT.pack([item], SETTINGS, NOON + 5 * SECOND, 3)
+    first, _ = FORMAT.pack([item.data], SETTINGS, NOON, 1)
+    third, _ = FORMAT.pack([item.data], SETTINGS, NOON + 5 * SECOND, 3)
 
     assert "2026-09-30T12:00:05.000Z" == strict(third.body)["sentAt"]
     assert strict(first.body)["batch"] == strict(third.body)["batch"]
@@ -299,7 +299,7 @@ def test_batch_has_at_most_2500_events() -> None:
 def test_user_id_joins_every_event_at_send_time() -> None:
     """The id is in the request, not in the queue; quotes and other alphabets survive."""
     item = encoded(event())
-    request, _ = FORMAT.pack([item, item], settings(user_id='a"ü'), NOON, 1)
+    request, _ = FORMAT.pack([item.data, item.data], settings(user_id='a"ü'), NOON, 1)
 
     assert ['a"ü', 'a"ü'] == [found["userId"] for found in strict(request.body)["batch"]]
 
@@ -308,7 +308,8 @@ def test_event_at_the_limit_travels_without_user_id() -> None:
     """32 KB hold for what is sent: an event the id would push over the limit goes with its anonymous id alone."""
     room = EVENT_BYTES - len(encoded(event(filler="")).data)
     items = [
-        encoded(event(filler="x" * (room - spare))) for spare in (0, len('"userId":"u",') - 1, len('"userId":"u",'))
+        encoded(event(filler="x" * (room - spare))).data
+        for spare in (0, len('"userId":"u",') - 1, len('"userId":"u",'))
     ]
     request, _ = FORMAT.pack(items, settings(user_id="u"), NOON, 1)
 
@@ -335,7 +336,7 @@ def test_upstream_dialect_is_readysets_own_client_byte_for_byte() -> None:
         usage__component__version="1.30.0",
         commit_id="dev",
     )
-    request, taken = FORMAT.pack([encoded(started, chosen)] * 3, chosen, NOON, 4)
+    request, taken = FORMAT.pack([encoded(started, chosen).data] * 3, chosen, NOON, 4)
 
     assert (228, VECTOR, 1) == (len(request.body), request.body, taken)
     assert "https://api.segment.io/v1/track" == request.url

@@ -48,7 +48,7 @@ def report(events: list[Event], points: list[Point] | None = None, **settings: A
 
 def complaints(item: Item) -> tuple[str, ...]:
     """What the receiver finds wrong with the request of one item."""
-    request, _ = pack([item], SETTINGS, NOON, 1)
+    request, _ = pack([item.data], SETTINGS, NOON, 1)
     path = request.url.removeprefix("https://telemetry.example")
     headers = {name.lower(): value for name, value in request.headers.items()}
     return check(Received(0, request.method, path, headers, request.body, request.body, 1)).complaints
@@ -282,7 +282,7 @@ def test_device_report_does_not_lead_to_the_cluster() -> None:
     """Neither report id nor salt, host name or serial number, nor an id that the cluster's report has."""
     item = encode(device("ZA1ABCDE"), ORIGIN, SETTINGS)
     assert item is not None
-    body = pack([item], SETTINGS, NOON, 1)[0].body.decode()
+    body = pack([item.data], SETTINGS, NOON, 1)[0].body.decode()
     cluster = compile(period(ALL, COUNTS), ORIGIN, SETTINGS, NOON)[0].data.decode()
 
     assert () == complaints(item)
@@ -297,7 +297,7 @@ def test_two_thousand_devices_leave_in_requests_of_bounded_size() -> None:
     made = [
         encode(device(f"ZA1{number:05}", host=f"host-{number // 1500}"), ORIGIN, SETTINGS) for number in range(2_000)
     ]
-    waiting = [item for item in made if item is not None]
+    waiting = [item.data for item in made if item is not None]
     found: list[dict[str, Any]] = []
     while waiting:
         request, taken = pack(waiting, SETTINGS, NOON, 1)

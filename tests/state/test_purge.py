@@ -119,7 +119,7 @@ def test_consumer_purges_when_it_looks(tmp_path: Path) -> None:
     consumer = desk.consumer()
     desk.stance = Stance(False, "b2")
     consumer.refresh()
-    assert ([], []) == (data_files(desk), consumer.waiting(9, 99))
+    assert ([], []) == (data_files(desk), list(consumer.waiting(9, 99)))
     assert 0 == consumer.compile_due(ORIGIN, report, force=True)
 
     desk.stance = Stance(True, "c3")

@@ -112,7 +112,7 @@ def check_same_input_gives_the_same_bytes(fmt: Format) -> None:
 def check_pack_takes_from_the_front(fmt: Format) -> None:
     """A request holds the first n items and depends on nothing else: taken on, every item leaves once, in order."""
     settings, found = _ready(fmt)
-    waiting = found
+    waiting = [item.data for item in found]
     for request, taken in packed(fmt, found, settings):
         assert (request, taken) == fmt.pack(waiting[:taken], settings, NOON, 1)
         assert taken == 1 or request.body != fmt.pack(waiting[: taken - 1], settings, NOON, 1)[0].body
@@ -170,7 +170,7 @@ def check_volatile_fields_are_all_that_changes(fmt: Format) -> None:
     """What `show` prints is what leaves, but for the fields the format names."""
     settings, found = _ready(fmt)
     now = packed(fmt, found, settings)
-    waiting = found
+    waiting = [item.data for item in found]
     for request, taken in now:
         later, _ = fmt.pack(waiting[:taken], settings, NOON + 3_600 * SECOND, 1)
         assert _without(fmt.volatile, request) == _without(fmt.volatile, later)

@@ -38,11 +38,11 @@ LIMIT = 5
 """Items that one request holds."""
 
 
-def pack(items: Sequence[Item], settings: Settings, now: int, attempt: int) -> tuple[Request, int]:
+def pack(items: Sequence[bytes], settings: Settings, now: int, attempt: int) -> tuple[Request, int]:
     """At most `LIMIT` items, as one JSON array; chokes on the item ``"choke"``."""
     taken = items[:LIMIT]
-    assert all(item.data != b'"choke"' for item in taken)
-    return Request("https://endpoint", b"[" + b",".join(item.data for item in taken) + b"]"), len(taken)
+    assert all(item != b'"choke"' for item in taken)
+    return Request("https://endpoint", b"[" + b",".join(taken) + b"]"), len(taken)
 
 
 def judge(request: Request, response: Response, uncertain: bool) -> Verdict:

@@ -123,11 +123,12 @@ def _admitted(fmt: Format, points: Sequence[Point], settings: Resolved) -> tuple
 def packed(fmt: Format, waiting: Sequence[Item], settings: Resolved, attempt: int = 1) -> list[tuple[Request, int]]:
     """All of ``waiting`` as requests, each with the number of items it took."""
     found: list[tuple[Request, int]] = []
-    while waiting:
-        request, taken = fmt.pack(waiting, settings, NOON, attempt)
-        assert 1 <= taken <= len(waiting)
+    lines = [item.data for item in waiting]
+    while lines:
+        request, taken = fmt.pack(lines, settings, NOON, attempt)
+        assert 1 <= taken <= len(lines)
         found.append((request, taken))
-        waiting = waiting[taken:]
+        lines = lines[taken:]
     return found
 
 

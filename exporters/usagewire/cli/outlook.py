@@ -96,7 +96,8 @@ def _packed(
     volatile = destination.format.volatile | drawn
     transport = open_transport(destination.settings)  # connects to nothing; knows the headers that it adds
     while items and len(previews) < limit:
-        request, taken = destination.format.pack(_offered(items), destination.settings, now, attempt)
+        offered = [item.data for item in _offered(items)]
+        request, taken = destination.format.pack(offered, destination.settings, now, attempt)
         wired = request._replace(headers=transport.wire(request).headers)  # the body stays readable
         left_out = Counter[str]()
         for item in items[:taken]:

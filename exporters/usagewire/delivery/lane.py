@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from usagewire.config import Resolved
 from usagewire.delivery import Transport
 from usagewire.formats import Format
-from usagewire.signals import Delivered, Item, Rejected, Request, Response, Retry, Stance, Verdict
-from usagewire.state.consumer import Consumer, Entry
+from usagewire.signals import Delivered, Rejected, Request, Response, Retry, Stance, Verdict
+from usagewire.state.consumer import Consumer, Entries
 from usagewire.state.ledger import LONGEST_WAIT, Outcome
 from usagewire.state.memory import MemoryQueue
 
@@ -84,9 +84,7 @@ class Lane:
         if self.suspects:
             entries = entries[: max(1, self.suspects // 2)]
         try:
-            request, taken = self._format.pack(
-                [Item(entry.data) for entry in entries], self._settings, self._clock(), self.outcome.failures + 1
-            )
+            request, taken = self._format.pack(entries.data, self._settings, self._clock(), self.outcome.failures + 1)
         except Exception as fault:
             # One item that a format chokes on must not keep the others for ever.
             _log.info("%s: unexpected fault while packing", self._format.name, exc_info=True)
@@ -115,7 +113,7 @@ class Lane:
             _log.info("%s: unexpected fault while judging", self._format.name, exc_info=True)
             return Retry(f"the answer {response.status} cannot be judged ({type(fault).__name__})")
 
-    def _settle(self, entries: Sequence[Entry], verdict: Verdict, body: bytes = b"") -> bool:
+    def _settle(self, entries: Entries, verdict: Verdict, body: bytes = b"") -> bool:
         if isinstance(verdict, Delivered):
             arrived = entries[: verdict.count]
             if arrived:

@@ -39,8 +39,8 @@ _CHANNEL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 class Pack(Protocol):
     """Shape of `Format.pack`."""
 
-    def __call__(self, items: Sequence[Item], settings: Settings, now: int, attempt: int) -> tuple[Request, int]:
-        """As many items as one request may hold."""
+    def __call__(self, items: Sequence[bytes], settings: Settings, now: int, attempt: int) -> tuple[Request, int]:
+        """As many items as one request may hold; of each its `Item.data`."""
         ...
 
 

@@ -110,10 +110,10 @@ def _oversize(name: str) -> Unsendable:
 _UPSTREAM_START = b'{"jina": '
 
 
-def pack(items: Sequence[Item], settings: Settings, now: int, attempt: int) -> tuple[Request, int]:
+def pack(items: Sequence[bytes], settings: Settings, now: int, attempt: int) -> tuple[Request, int]:
     """One event per request. The item decides on the dialect, not the setting: what was queued under another one
     still leaves in its own way."""
-    data = items[0].data
+    data = items[0]
     if data.startswith(_UPSTREAM_START):
         headers = {"Content-Type": "application/x-www-form-urlencoded", "User-Agent": "Mozilla/5.0"}
         return Request(settings["endpoint"], urlsafe_b64encode(data), headers, readable=data), 1

@@ -183,7 +183,7 @@ def _distribution(found: Histogram) -> dict[str, Any]:
 # -- the wire -----------------------------------------------------------------------------------------------------
 
 
-def pack(items: Sequence[Item], settings: Settings, now: int, attempt: int) -> tuple[Request, int]:
+def pack(items: Sequence[bytes], settings: Settings, now: int, attempt: int) -> tuple[Request, int]:
     """A batch of as many items as the limits allow; an item of the upstream dialect travels alone.
 
     The item decides, not the setting: what was queued under another dialect still leaves in its own way.
@@ -191,7 +191,7 @@ def pack(items: Sequence[Item], settings: Settings, now: int, attempt: int) -> t
     user = _user(settings)
     key = b64encode(f"{settings['write_key']}:".encode()).decode()
     headers = {"Content-Type": "application/json", "Authorization": f"Basic {key}"}
-    if items[0].data.startswith(_UPSTREAM_START):
+    if items[0].startswith(_UPSTREAM_START):
         headers["User-Agent"] = "readyset-telemetry-reporter/0.1.0"
         return Request(f"{settings['endpoint']}/v1/track", _identified(items[0], user), headers), 1
     if attempt > 1:
@@ -202,7 +202,7 @@ def pack(items: Sequence[Item], settings: Settings, now: int, attempt: int) -> t
     for item in items[:BATCH_EVENTS]:
         data = _identified(item, user)
         room -= len(data) + 1
-        if taken and (room < 0 or item.data.startswith(_UPSTREAM_START)):
+        if taken and (room < 0 or item.startswith(_UPSTREAM_START)):
             break
         taken.append(data)
     body = b'{"batch":[' + b",".join(taken) + tail
@@ -215,11 +215,11 @@ def _user(settings: Settings) -> bytes:
     return b'"userId":' + orjson.dumps(user) + b"," if user else b""
 
 
-def _identified(item: Item, user: bytes) -> bytes:
+def _identified(item: bytes, user: bytes) -> bytes:
     """The item with its ``userId``, where that fits."""
-    if not user or len(item.data) + len(user) > EVENT_BYTES:
-        return item.data
-    return b"{" + user + item.data[1:]
+    if not user or len(item) + len(user) > EVENT_BYTES:
+        return item
+    return b"{" + user + item[1:]
 
 
 _TRY_AGAIN = frozenset({408, 410, 429, 460, *range(500, 600)}) - {501, 505}

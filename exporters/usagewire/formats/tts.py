@@ -174,10 +174,10 @@ def _commands(events: Iterable[Event]) -> dict[str, Any]:
 # -- the wire -----------------------------------------------------------------------------------------------------
 
 
-def pack(items: Sequence[Item], settings: Settings, now: int, attempt: int) -> tuple[Request, int]:
+def pack(items: Sequence[bytes], settings: Settings, now: int, attempt: int) -> tuple[Request, int]:
     """One message per request. The item decides on the dialect, not the setting: what waits from before still leaves
     in its own way."""
-    data = items[0].data
+    data = items[0]
     url: str = settings["endpoint"]
     if not data.startswith(_OPENING) and not urlsplit(url).path:
         url += "/collect"

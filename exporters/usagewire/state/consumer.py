@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -30,11 +30,11 @@ from usagewire.state.paths import Place
 from usagewire.state.period import Compile
 from usagewire.state.purge import purge
 from usagewire.state.sent import Sent
-from usagewire.state.shelf import Backlog, Entry, Shelf, Source
+from usagewire.state.shelf import Backlog, Entries, Shelf, Source
 from usagewire.state.taking import KEPT_BYTES, Taker, keep_damage
 from usagewire.state.withdraw import Without, drop_copies, drop_from_reports, drop_signals, stale
 
-__all__ = ["Backlog", "Consumer", "Entry", "Limits"]
+__all__ = ["Backlog", "Consumer", "Entries", "Limits"]
 
 _log = logging.getLogger("usagewire")
 MILLI = 1_000_000
@@ -235,7 +235,7 @@ class Consumer:
         sources += [Source(name, self._place.reports / name, at, False) for name, at in self.ledger.reports.items()]
         self._shelf.stock(sources)
 
-    def waiting(self, max_items: int, max_bytes: int, lane: str = "") -> list[Entry]:
+    def waiting(self, max_items: int, max_bytes: int, lane: str = "") -> Entries:
         """The oldest items that are owed, at most so many, with at most so many bytes but one at least."""
         entries, spent = self._shelf.waiting(self.ledger.offsets, max_items, max_bytes, lane)
         if spent:
@@ -248,7 +248,7 @@ class Consumer:
 
     # -- what became of it ------------------------------------------------------------------------------------------
 
-    def delivered(self, entries: Sequence[Entry], *, repeat: bool = False, lane: str = "") -> None:
+    def delivered(self, entries: Entries, *, repeat: bool = False, lane: str = "") -> None:
         """The endpoint took these, the first ones of `waiting`; ``repeat``: it had them already."""
 
         def count(new: Ledger) -> None:
@@ -256,15 +256,15 @@ class Consumer:
             new.totals.repeated += len(entries) if repeat else 0
             new.of(lane).succeed(self._clock())
 
-        self._settle(_ends(entries), count)
+        self._settle(entries.reach(), count)
 
-    def rejected(self, entries: Sequence[Entry], reason: str, body: bytes, lane: str = "") -> None:
+    def rejected(self, entries: Entries, reason: str, body: bytes, lane: str = "") -> None:
         """The endpoint will never take these, the first ones of `waiting`; they are kept in rejected/ with the reason
         and the request's body."""
         if not entries:
             return
         about = {"time": self._clock(), "reason": reason, "body": body.decode(errors="replace")}
-        content = orjson.dumps(about) + b"\n" + b"".join(entry.data + b"\n" for entry in entries)
+        content = orjson.dumps(about) + b"\n" + b"".join(data + b"\n" for data in entries.data)
         with suppress(OSError):  # the copy is a courtesy; what matters is the count
             make_folder(self._place.rejected)
             write_file(self._place.rejected / f"{entries[0].source}-{entries[0].start}", content)
@@ -274,7 +274,7 @@ class Consumer:
             new.totals.lost["rejected"] += len(entries)
             new.of(lane).reject(self._clock(), reason)
 
-        self._settle(_ends(entries), count)
+        self._settle(entries.reach(), count)
 
     def retry(self, reason: str, at: int, by_server: bool, lane: str = "") -> None:
         """Nothing arrived; not to be tried again before ``at`` (nanoseconds)."""
@@ -296,8 +296,8 @@ class Consumer:
         spent: list[str] = []
         for name, until in ends.items():
             held = self._shelf.content(name, new.offsets.get(name, 0))
-            owed = held.after(until).entries if until is not None else []
-            offset = owed[0].start if owed else held.end
+            owed = held.after(until).entries if until is not None else Entries()
+            offset = owed.starts[0] if owed else held.end
             passed = [line for line in held.damaged if line.start < offset]
             if passed:
                 keep_damage(self._place, new.totals.lost, name, self._shelf.raw(name), passed)
@@ -358,7 +358,3 @@ class Consumer:
             new.totals.lost += lost
 
         self._settle(dict.fromkeys(dropped), count)
-
-
-def _ends(entries: Sequence[Entry]) -> dict[str, int | None]:
-    return {entry.source: entry.end for entry in entries}

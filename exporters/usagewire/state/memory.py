@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from usagewire.signals import Origin, Stance
 from usagewire.state import lines as framing
@@ -17,7 +17,7 @@ from usagewire.state.ledger import Ledger
 from usagewire.state.listing import SIGNALS, channel_folder, channel_of
 from usagewire.state.period import Compile
 from usagewire.state.segments import Outcome
-from usagewire.state.shelf import Backlog, Entry
+from usagewire.state.shelf import Backlog, Entries, Entry
 from usagewire.state.withdraw import drop_signals, stale
 
 
@@ -115,7 +115,7 @@ class MemoryQueue:
                 self._add(item.data, now, "")
             return len(items)
 
-    def waiting(self, max_items: int, max_bytes: int, lane: str = "") -> list[Entry]:
+    def waiting(self, max_items: int, max_bytes: int, lane: str = "") -> Entries:
         """As `Consumer.waiting`."""
         found: list[Entry] = []
         with self._mutex:
@@ -124,7 +124,7 @@ class MemoryQueue:
                 if len(found) >= max_items or (max_bytes < 0 and found):
                     break
                 found.append(entry)
-        return found
+        return Entries.of(found)
 
     def backlog(self, lane: str | None = None) -> Backlog:
         """As `Consumer.backlog`."""
@@ -140,7 +140,7 @@ class MemoryQueue:
             return entries
         return [entry for entry in entries if entry.source == lane]
 
-    def delivered(self, entries: Sequence[Entry], *, repeat: bool = False, lane: str = "") -> None:
+    def delivered(self, entries: Iterable[Entry], *, repeat: bool = False, lane: str = "") -> None:
         """As `Consumer.delivered`."""
         with self._mutex:
             count = self._drop(entries)
@@ -148,7 +148,7 @@ class MemoryQueue:
             self.ledger.totals.repeated += count if repeat else 0
             self.ledger.of(lane).succeed(self._clock())
 
-    def rejected(self, entries: Sequence[Entry], reason: str, body: bytes, lane: str = "") -> None:
+    def rejected(self, entries: Iterable[Entry], reason: str, body: bytes, lane: str = "") -> None:
         """As `Consumer.rejected`, but nothing is kept."""
         with self._mutex:
             self._drop(entries, "rejected")
@@ -199,7 +199,7 @@ class MemoryQueue:
                 self._entries[entry.start] = entry._replace(data=left)
         self.ledger.channels = words
 
-    def _drop(self, entries: Sequence[Entry], reason: str = "") -> int:
+    def _drop(self, entries: Iterable[Entry], reason: str = "") -> int:
         """Forget entries, counting them as lost unless they were delivered; how many were still there."""
         there = [self._entries.pop(entry.start) for entry in entries if entry.start in self._entries]
         for entry in there:

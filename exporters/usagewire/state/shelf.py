@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping
-from itertools import accumulate, repeat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, overload
 from zlib import crc32
 
 from usagewire.state.files import read_file
@@ -26,6 +26,49 @@ class Entry(NamedTuple):
     """When its segment was begun or its report compiled, in nanoseconds."""
     end: int
     """Byte after its line."""
+
+
+class Entries(Sequence[Entry]):
+    """Entries, column by column: thousands of them are handed on as they are read, and an object for each would be the
+    garbage collector's to follow. An entry is made when it is asked for."""
+
+    __slots__ = ("columns", "data", "ends", "sources", "starts")
+
+    def __init__(self, *columns: Sequence[Any]) -> None:
+        """Columns of one length, in the order of `Entry`; none: no entries."""
+        self.columns = columns or ((), (), (), (), ())
+        self.sources: Sequence[str]
+        self.starts: Sequence[int]
+        self.data: Sequence[bytes]
+        self.ends: Sequence[int]
+        self.sources, self.starts, self.data, _, self.ends = self.columns
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> Entries:
+        """From whole ones."""
+        return cls(*zip(*entries, strict=True))
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    @overload
+    def __getitem__(self, index: int) -> Entry: ...
+    @overload
+    def __getitem__(self, index: slice) -> Entries: ...
+    def __getitem__(self, index: int | slice) -> Entry | Entries:
+        if isinstance(index, slice):
+            return Entries(*(column[index] for column in self.columns))
+        return Entry._make(column[index] for column in self.columns)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return map(Entry._make, zip(*self.columns, strict=True))
+
+    def __add__(self, more: Entries) -> Entries:
+        return Entries(*([*mine, *theirs] for mine, theirs in zip(self.columns, more.columns, strict=True)))
+
+    def reach(self) -> dict[str, int | None]:
+        """Source → byte after the last of its entries."""
+        return dict(zip(self.sources, self.ends, strict=True))
 
 
 class Backlog(NamedTuple):
@@ -52,13 +95,13 @@ class Source(NamedTuple):
 class Content(NamedTuple):
     """What a source holds: its items, its damaged stretches, and the byte behind the last of both."""
 
-    entries: list[Entry]
+    entries: Entries
     damaged: list[Line]
     end: int
 
     def after(self, offset: int) -> Content:
         """What stands at byte ``offset`` or behind it."""
-        first, scratch = (bisect_left(lines, offset, key=_start) for lines in (self.entries, self.damaged))
+        first, scratch = bisect_left(self.entries.starts, offset), bisect_left(self.damaged, offset, key=_start)
         return Content(self.entries[first:], self.damaged[scratch:], max(self.end, offset))
 
 
@@ -87,7 +130,7 @@ class Shelf:
         if found is None:
             source = self.sources.get(name)
             if source is None:
-                return Content([], [], offset)
+                return Content(Entries(), [], offset)
             found = self._read[name] = read_items(source)
         return found.after(offset) if offset else found
 
@@ -97,10 +140,10 @@ class Shelf:
 
     def waiting(
         self, offsets: Mapping[str, int], most: int, most_bytes: int, lane: str = ""
-    ) -> tuple[list[Entry], list[str]]:
+    ) -> tuple[Entries, list[str]]:
         """Up to ``most`` entries of a lane, ``most_bytes`` together on disk, but one at least; and the sources found to
         hold nothing more."""
-        entries: list[Entry] = []
+        entries = Entries()
         spent: list[str] = []
         seen: set[str] = set()
         for name, source in list(self.sources.items()):
@@ -111,9 +154,9 @@ class Shelf:
             if not owed:
                 spent.append(name)
                 continue
-            fits = bisect_right(owed, owed[0].start + most_bytes, hi=min(len(owed), most - len(entries)), key=_end)
+            fits = bisect_right(owed.ends, owed.starts[0] + most_bytes, hi=min(len(owed), most - len(entries)))
             entries += owed[: fits if entries else max(fits, 1)]
-            most_bytes -= owed[-1].end - owed[0].start
+            most_bytes -= owed.ends[-1] - owed.starts[0]
             if fits < len(owed) or len(entries) >= most:
                 break
         # Only what is asked for again and again stays in memory.
@@ -171,7 +214,7 @@ def read_items(source: Source) -> Content:
             entries.append(Entry(source.name, line.start, item_data(line.payload), source.time, end))
         else:
             damaged.append(Line(line.start, end, None, line.records))
-    return Content(entries, damaged, end)
+    return Content(Entries.of(entries), damaged, end)
 
 
 def _read_clean(source: Source, content: bytes) -> Content | None:
@@ -187,10 +230,10 @@ def _read_clean(source: Source, content: bytes) -> Content | None:
         data = items_data(payloads)
     except ValueError:
         return None
-    ends = list(accumulate(len(raw) + 1 for raw in raws))
-    columns = zip(repeat(source.name), [0, *ends], data, repeat(source.time), ends)
-    return Content(list(map(Entry._make, columns)), [], ends[-1] if ends else 0)
+    starts = list(accumulate((len(raw) + 1 for raw in raws), initial=0))
+    end = starts.pop()
+    columns = Entries([source.name] * len(data), starts, data, [source.time] * len(data), [*starts[1:], end])
+    return Content(columns, [], end)
 
 
-_end = attrgetter("end")
 _start = attrgetter("start")

@@ -94,10 +94,10 @@ def compile(period: Period, origin: Origin, settings: Settings, now: int) -> tup
 # -- the wire -----------------------------------------------------------------------------------------------------
 
 
-def pack(items: Sequence[Item], settings: Settings, now: int, attempt: int) -> tuple[Request, int]:
+def pack(items: Sequence[bytes], settings: Settings, now: int, attempt: int) -> tuple[Request, int]:
     """One session per request."""
     license_key = orjson.dumps(settings["license"] or "")
-    session = b'[{"license":%b,"platform":%b' % (license_key, items[0].data.removeprefix(_OPENING))
+    session = b'[{"license":%b,"platform":%b' % (license_key, items[0].removeprefix(_OPENING))
     endpoint, protocol = settings["endpoint"], settings["protocol"]
     if protocol == "http/json":
         return Request(f"{endpoint}/v1/telemetry", session, {"Content-Type": "application/json"}), 1

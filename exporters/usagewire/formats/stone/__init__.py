@@ -128,14 +128,14 @@ def keep(events: Sequence[Event], ended: int | None) -> tuple[Sequence[Event], i
     return [*kept, *states.values()], lost
 
 
-def pack(items: Sequence[Item], settings: Settings, now: int, attempt: int) -> tuple[Request, int]:
+def pack(items: Sequence[bytes], settings: Settings, now: int, attempt: int) -> tuple[Request, int]:
     """One report; or the samples of one host."""
     headers = {"Content-Type": "application/json"}
     if devices.is_sample(items[0]):
         body, taken = devices.together(items)
         endpoint = settings["device_endpoint"] or settings["endpoint"]
         return Request(f"{endpoint}/device", body, headers, method="PUT"), taken
-    return Request(f"{settings['endpoint']}/report", items[0].data, headers, method="PUT"), 1
+    return Request(f"{settings['endpoint']}/report", items[0], headers, method="PUT"), 1
 
 
 def judge(request: Request, response: Response, uncertain: bool) -> Verdict:

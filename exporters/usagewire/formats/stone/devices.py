@@ -112,20 +112,20 @@ def _tells(word: str, serials: frozenset[str]) -> bool:
 # -- requests -----------------------------------------------------------------------------------------------------
 
 
-def is_sample(item: Item) -> bool:
+def is_sample(item: bytes) -> bool:
     """Whether `sample` made it."""
-    return item.data.startswith(_START)
+    return item.startswith(_START)
 
 
-def together(items: Sequence[Item]) -> tuple[bytes, int]:
+def together(items: Sequence[bytes]) -> tuple[bytes, int]:
     """The body that holds the first samples, all of one host, and how many those are."""
     body: dict[str, dict[str, Any]] = {}
     host, size, taken = "", 0, 0
     for item in items[:MOST_SAMPLES]:
         if not is_sample(item):
             break
-        content = orjson.loads(item.data)
-        size += len(item.data)
+        content = orjson.loads(item)
+        size += len(item)
         if taken and (content["host"] != host or size > MOST_BYTES):
             break
         host, taken = content["host"], taken + 1
