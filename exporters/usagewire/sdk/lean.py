@@ -44,7 +44,7 @@ class LeanLogRecordProcessor(LogRecordProcessor):
         exporter: LogExporter,
         *,
         schedule_delay_millis: float = 1_000,
-        max_export_batch_size: int = 512,
+        max_export_batch_size: int = 2_048,
         max_queue_size: int = 8_192,
     ) -> None:
         self._exporter = exporter

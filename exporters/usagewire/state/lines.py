@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from itertools import chain
 from math import isfinite
 from typing import Any, NamedTuple, Union
 from zlib import crc32
@@ -82,13 +83,6 @@ def item_data(payload: bytes) -> bytes:
     return payload[len(_ITEM) : -1]
 
 
-def items_data(payloads: Sequence[bytes]) -> list[bytes]:
-    """`item_data` of many at once. Raises `ValueError` when one holds something else."""
-    if not all(payload.startswith(_ITEM) for payload in payloads):
-        raise ValueError("not all are items")
-    return [payload[len(_ITEM) : -1] for payload in payloads]
-
-
 def signal(payload: bytes) -> Signal:
     """The event, point or losses in a payload. Raises `ValueError` when it holds something else."""
     content = orjson.loads(payload)
@@ -108,6 +102,23 @@ def signal(payload: bytes) -> Signal:
 def frame(payload: bytes) -> bytes:
     """A payload as a whole line."""
     return b"%08x %b\n" % (crc32(payload), payload)
+
+
+def frames(payloads: Sequence[bytes]) -> bytes:
+    """`frame` of many at once, in one piece."""
+    pairs = zip(map(crc32, payloads), payloads, strict=True)
+    return b"%08x %b\n" * len(payloads) % tuple(chain.from_iterable(pairs))
+
+
+def items(lines: Sequence[bytes]) -> list[bytes]:
+    """`item_data` of many lines at once, without their LF. Raises `ValueError` where one is damaged or holds something
+    else."""
+    crcs = tuple([crc32(line[9:]) for line in lines])
+    head = b"%08x " + _ITEM
+    size = 9 + len(_ITEM)
+    if head * len(lines) % crcs != b"".join([line[:size] for line in lines]):
+        raise ValueError("not all are items")
+    return [line[size:-1] for line in lines]
 
 
 def parse(line: bytes) -> bytes:

@@ -171,7 +171,7 @@ class Writer:
 
     def _put(self, folder: str, payloads: Sequence[bytes]) -> tuple[Outcome, str, int]:
         """Outcome, and the reason and number of losses."""
-        data = b"".join(map(framing.frame, payloads))
+        data = framing.frames(payloads)
         count = len(payloads)
         for _ in range(_TRIES):
             try:

@@ -8,10 +8,9 @@ from itertools import accumulate
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple, overload
-from zlib import crc32
 
 from usagewire.state.files import read_file
-from usagewire.state.lines import Line, is_item, item_data, items_data, scan
+from usagewire.state.lines import Line, is_item, item_data, items, scan
 
 
 class Entry(NamedTuple):
@@ -223,14 +222,11 @@ def _read_clean(source: Source, content: bytes) -> Content | None:
     raws = content.split(b"\n")
     if raws.pop():
         return None
-    payloads = [raw[9:] for raw in raws]
     try:
-        if any(raw[:9] != b"%08x " % crc for raw, crc in zip(raws, map(crc32, payloads), strict=True)):
-            return None
-        data = items_data(payloads)
+        data = items(raws)
     except ValueError:
         return None
-    starts = list(accumulate((len(raw) + 1 for raw in raws), initial=0))
+    starts = list(accumulate([len(raw) + 1 for raw in raws], initial=0))
     end = starts.pop()
     columns = Entries([source.name] * len(data), starts, data, [source.time] * len(data), [*starts[1:], end])
     return Content(columns, [], end)
