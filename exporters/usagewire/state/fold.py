@@ -33,8 +33,12 @@ Keep = Callable[[Sequence[Event], Union[int, None]], tuple[Sequence[Event], int]
 
 def key(point: Point) -> Key:
     """What makes two points one series; attributes in whatever order."""
-    attributes = orjson.dumps(dict(point.attributes), option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
-    return point.name, point.kind, point.unit, attributes
+    attributes = point.attributes if type(point.attributes) is dict else dict(point.attributes)
+    try:
+        ordered = orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # not as it comes from disk; for such keys orjson takes three times as long
+        ordered = orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    return point.name, point.kind, point.unit, ordered
 
 
 def merge(old: Series, new: Series) -> Series:
@@ -42,10 +46,13 @@ def merge(old: Series, new: Series) -> Series:
     (before, earlier), (point, token) = old, new
     if point.kind == "gauge":
         return new if (point.time, token) >= (before.time, earlier) else old
-    newest = max(before.time, point.time)
-    if point.histogram is not None and before.histogram is not None:
-        return before._replace(time=newest, histogram=merge_histograms(before.histogram, point.histogram)), token
-    return before._replace(time=newest, value=add(before.value or 0, point.value or 0)), token
+    name, kind, time, attributes, value, histogram, unit, _ = before  # `_replace` takes five times as long
+    time = max(time, point.time)
+    if point.histogram is not None and histogram is not None:
+        histogram = merge_histograms(histogram, point.histogram)
+    else:
+        value = add(value or 0, point.value or 0)
+    return Point(name, kind, time, attributes, value, histogram, unit), token
 
 
 def add(one: float, two: float) -> float:

@@ -239,15 +239,9 @@ def point_from_json(content: Mapping[str, Any]) -> Point:
             histogram = Histogram(**parts)
         elif content["kind"] not in ("sum", "gauge") or not isinstance(content.get("value"), (int, float)):
             raise TypeError("no kind or value")
-        return Point(
-            name=content["name"],
-            kind=content["kind"],
-            time=int(content["time"]),
-            attributes=content.get("attributes", {}),
-            value=content.get("value"),
-            histogram=histogram,
-            unit=content.get("unit", ""),
-        )
+        get = content.get
+        attributes, unit = get("attributes", {}), get("unit", "")
+        return Point(content["name"], content["kind"], int(content["time"]), attributes, get("value"), histogram, unit)
     except (KeyError, TypeError, AttributeError) as why:
         raise ValueError(f"not a point: {why!r}") from why
 
