@@ -24,7 +24,7 @@ import time
 from statistics import median, quantiles
 
 IMPORTS = {
-    "usagewire": "import usagewire.sdk",
+    "usagewire": "from usagewire.sdk import SegmentLogExporter, SegmentMetricExporter",
     "segment": "import segment.analytics",
     "posthog": "import posthog",
     "rudderstack": "import rudderstack.analytics",

@@ -16,7 +16,6 @@ back until they say yes again.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Collection, Iterator, Mapping
@@ -72,6 +71,8 @@ def _shown(value: Any) -> str:
 
 def fingerprint(content: Collection[str]) -> str:
     """16 hex digits, the same for the same pieces."""
+    import hashlib  # as in `usagewire.policy.gate`
+
     return hashlib.sha256("\n".join(sorted(content)).encode("utf-8", "replace")).hexdigest()[:16]
 
 

@@ -6,8 +6,6 @@ behind, by name: ``server_start`` (the whole event) or ``server_start.db_backend
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
@@ -118,7 +116,9 @@ class Attribute(NamedTuple):
         if self.values is not None and not all(tagged(item) in self.values for item in _items(value)):
             return _WITHHELD
         if self.sensitivity == "hash":
-            return hmac.new(salt, str(value).encode("utf-8", "replace"), hashlib.sha256).hexdigest()
+            import hmac  # loads OpenSSL, which takes milliseconds and is seldom needed
+
+            return hmac.new(salt, str(value).encode("utf-8", "replace"), "sha256").hexdigest()
         if self.sensitivity == "bucket":
             return _bucket(value, self.buckets)
         return value

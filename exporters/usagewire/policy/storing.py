@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -57,7 +56,7 @@ def write(
     never said where it cannot be written. Concurrent writers wait for each other, but not for ever. ``public``: every
     user of the machine can read it.
     """
-    word = {"state": "on" if on else "off", "epoch": epoch or secrets.token_hex(8), "time": clock(), "by": who}
+    word = {"state": "on" if on else "off", "epoch": epoch or os.urandom(8).hex(), "time": clock(), "by": who}
     about = {"license": license, "accepted": accepted}
     if channel is not None:
         about |= {"destination": channel.destination, "channel": channel.name}
@@ -141,7 +140,7 @@ def _open_folder(path: Path, mode: int) -> int:
 
 
 def _replace(folder: int, content: bytes, public: bool) -> None:
-    temporary = f".{FILE}-{secrets.token_hex(8)}"
+    temporary = f".{FILE}-{os.urandom(8).hex()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(temporary, flags, 0o600, dir_fd=folder)
     try:

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import secrets
@@ -48,8 +47,13 @@ def safe_name(text: str) -> str:
     clean = re.sub(r"[^A-Za-z0-9._-]", "_", text).lstrip(".")[:LONGEST]
     if clean == text:
         return clean or "_"
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{clean[: LONGEST - 9]}-{digest}"
+    return f"{clean[: LONGEST - 9]}-{_digest(text.encode('utf-8', 'surrogatepass'))}"
+
+
+def _digest(name: bytes) -> str:
+    import hashlib  # loads OpenSSL, which takes milliseconds and is seldom needed
+
+    return hashlib.sha256(name).hexdigest()[:8]
 
 
 class Place(NamedTuple):
@@ -150,8 +154,8 @@ def locate(place: Place, environ: Mapping[str, str], mounts: str | None = None) 
     runtime = environ.get("XDG_RUNTIME_DIR", "")
     local = Path(runtime) if runtime and not _is_remote(Path(runtime), mounts) else Path("/var/tmp")  # noqa: S108
     # The path's hash: the same service below two state folders stays two.
-    digest = hashlib.sha256(os.fsencode(place.service_dir)).hexdigest()[:8]
-    return place._replace(elsewhere=local / f"usagewire-{os.geteuid()}" / f"{place.service_dir.name}-{digest}")
+    name = f"{place.service_dir.name}-{_digest(os.fsencode(place.service_dir))}"
+    return place._replace(elsewhere=local / f"usagewire-{os.geteuid()}" / name)
 
 
 def prepare(place: Place, environ: Mapping[str, str]) -> Place:
