@@ -21,11 +21,14 @@ PATIENCE = 5.0
 """Seconds a fork waits at most: whoever forks inside an import of their own may hold what our thread waits for."""
 
 _loading = threading.RLock()
+_process = os.getpid()
 
 
 @contextmanager
 def held_up() -> Generator[None]:
     """No fork of this process while this lasts; for what is short and waits for no other thread."""
+    if _process != os.getpid():  # forked past Python's hooks: uWSGI forks in C
+        _after_in_child()
     with _loading:
         yield
 
@@ -49,8 +52,9 @@ def _after_in_parent() -> None:
 
 
 def _after_in_child() -> None:
-    global _loading  # noqa: PLW0603 - whoever held it may not have come along
+    global _loading, _process  # noqa: PLW0603 - whoever held it may not have come along
     _loading = threading.RLock()
+    _process = os.getpid()
 
 
 if hasattr(os, "register_at_fork"):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.intakes import account
 from tests.support.programs import EMIT, Program
 from usagewire import forks
 from usagewire.inspector.receiver import Receiver
@@ -23,8 +24,10 @@ EACH = 10_000
 WORKERS = ["fork"] * 4 + ["multiprocessing fork"] * 2 + ["multiprocessing spawn"] * 2
 
 SERVER = """
-    import json, multiprocessing, os, sys, warnings
+    import ctypes, json, multiprocessing, os, sys, warnings
     from pathlib import Path
+
+    FORKS = {"fork": os.fork, "fork in C": ctypes.PyDLL(None).fork}
 
     # Python 3.12 warns of every fork beside a thread, and OpenTelemetry's own worker is one
     warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
@@ -63,8 +66,8 @@ SERVER = """
         children, forked = [], []
         for number, kind in enumerate(WORKERS):
             name = f"{kind} {number}"
-            if kind == "fork":
-                child = os.fork()
+            if kind in FORKS:
+                child = FORKS[kind]()
                 if not child:
                     work(name)
                     sys.exit(0)
@@ -104,6 +107,25 @@ def test_eight_workers_lose_nothing(tmp_path: Path) -> None:
     assert len(found) == len({(e["properties"].get("who"), e["properties"].get("number")) for e in found.values()})
     files = [path for name in seen.iterdir() for path in json.loads(name.read_text())]
     assert 1 < len(files) == len(set(files))
+
+
+def test_children_forked_past_pythons_hooks_share_nothing(tmp_path: Path) -> None:
+    """uWSGI forks in C, and nothing tells us: a child notices by itself, lets go of the parent's files and writes to
+    its own; all that it emits arrives."""
+    workers, each = ["fork in C"] * 3, 300
+    with Receiver() as receiver:
+        program = Program(tmp_path, receiver.url)
+        with program.start(SERVER, str(each), str(tmp_path), *workers, instrument=False) as process:
+            assert (f"{[0] * len(workers)} True\n", "") == process.communicate(timeout=120)
+        found = {event["messageId"]: event for event in receiver.events()}
+
+    counts = Counter(event["properties"].get("who", "parent") for event in found.values())
+    names = [f"{kind} {number}" for number, kind in enumerate(workers)]
+    assert {"parent": 1, **dict.fromkeys(names, each)} == counts
+    files = [path for name in ("parent", *names) for path in json.loads((tmp_path / name).read_text())]
+    stems = [path.partition(".")[0] for path in files]
+    assert len(stems) == len(set(stems))
+    assert {"delivered": len(found), "waiting": 0} == account(program.state)
 
 
 LOADING = (

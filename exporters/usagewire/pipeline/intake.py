@@ -7,6 +7,7 @@ an open pipeline are loaded when one is opened, mostly on a thread of the SDK's:
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
@@ -52,6 +53,7 @@ class Intake:
         self._resource: Mapping[str, Any] = {}  # of the latest batch that found no pipeline
         self._said: Said | None = None  # None: nothing is taken
         self._pipeline: Pipeline | None = None
+        self._process = os.getpid()
 
     # -- what is said -------------------------------------------------------------------------------------------
 
@@ -117,6 +119,7 @@ class Intake:
 
     def lose(self, reason: str) -> None:
         """Count an event that was given up before it came here."""
+        self._notice_fork()
         pipeline = self._pipeline
         if pipeline is not None:
             pipeline.lose(reason)
@@ -125,6 +128,7 @@ class Intake:
 
     def flush(self, until: float) -> bool:
         """Deliver what waits before ``until`` (monotonic seconds); whether nothing does any more."""
+        self._notice_fork()
         pipeline = self._pipeline
         try:
             return pipeline is None or pipeline.flush(until)
@@ -134,6 +138,7 @@ class Intake:
 
     def seal(self) -> None:
         """What is kept so far may be taken by any process, at once."""
+        self._notice_fork()
         pipeline = self._pipeline
         if pipeline is not None:
             pipeline.seal()
@@ -162,6 +167,7 @@ class Intake:
     def close(self) -> None:
         """Write the last of it and let go, without a network, and see to it that what waits is sent; a later batch
         opens anew."""
+        self._notice_fork()
         with self._lock:
             self._close(helper=True)
             if self._read is not None:
@@ -177,8 +183,14 @@ class Intake:
         self.dropped = Dropped()
         self._session = Session()
         pipeline, self._pipeline = self._pipeline, None
+        self._process = os.getpid()
         if pipeline is not None:
             pipeline.abandon()
+
+    def _notice_fork(self) -> None:
+        """uWSGI forks in C, past Python's hooks: what is the parent's would be written to beside it, and lost."""
+        if self._process != os.getpid():
+            self.after_fork()
 
     def undecided(self) -> tuple[Place, str] | None:
         """Where this sends, and from which place, if it does so because nobody has said anything; ``None`` also while
@@ -194,6 +206,7 @@ class Intake:
 
     def _open(self, resource: Mapping[str, Any], count: int) -> Pipeline | None:
         """The pipeline, opened at the first batch that may leave; ``None``: drop ``count``."""
+        self._notice_fork()
         pipeline = self._pipeline
         if pipeline is not None and pipeline.located and pipeline.consented:
             return pipeline

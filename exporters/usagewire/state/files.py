@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -62,7 +61,7 @@ def write_file(path: Path, content: bytes, *, link: bool = False) -> None:
 
     ``link``: link instead of rename, which raises `FileExistsError` when somebody else was first.
     """
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    draft = path.with_name(f"{path.name}.{os.urandom(4).hex()}.tmp")
     descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         try:
