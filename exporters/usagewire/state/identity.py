@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import time
 import uuid
 from contextlib import suppress
@@ -30,8 +29,8 @@ class Identity(NamedTuple):
 
 def fresh() -> Identity:
     """A new identity, nowhere stored."""
-    drawn = uuid.UUID(bytes=secrets.token_bytes(16), version=4)
-    return Identity(str(drawn), secrets.token_bytes(32), time.time_ns())
+    drawn = uuid.UUID(bytes=os.urandom(16), version=4)
+    return Identity(str(drawn), os.urandom(32), time.time_ns())
 
 
 def load(service_dir: Path) -> Identity:
@@ -90,7 +89,7 @@ def _read(path: Path) -> Identity | None:
 
 
 def _put_aside(path: Path) -> None:
-    aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    aside = path.with_name(f"{path.name}.{os.urandom(4).hex()}")
     with suppress(FileNotFoundError):
         path.rename(aside)
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -31,7 +31,7 @@ class MemoryQueue:
 
     def _begin(self) -> None:
         self._mutex = threading.RLock()
-        self._token = secrets.token_hex(8)
+        self._token = os.urandom(8).hex()
         self._entries: OrderedDict[int, Entry] = OrderedDict()
         self._channels: dict[int, str] = {}  # of items that are no report's
         self._bytes = self._number = 0

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -202,7 +201,7 @@ def _check(folder: Path) -> None:
 
 
 def _try_lock(folder: Path) -> None:
-    probe = folder / f".{secrets.token_hex(8)}.tmp"
+    probe = folder / f".{os.urandom(8).hex()}.tmp"
     descriptor = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         try_lock(descriptor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import secrets
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -35,7 +35,7 @@ def clamp(ledger: Ledger, now: int, interval: int) -> None:
 
 def close(ledger: Ledger, now: int, origin: Origin) -> None:
     """Draw, once, what compiling needs besides the sums; nothing is folded from here on."""
-    ledger.closing = Closing(secrets.token_hex(16), max(now, ledger.period.start), origins.to_json(origin))
+    ledger.closing = Closing(os.urandom(16).hex(), max(now, ledger.period.start), origins.to_json(origin))
 
 
 def compile_closing(ledger: Ledger, compile: Compile) -> tuple[Sequence[Item], Counter[str]]:

@@ -8,7 +8,6 @@ other. A segment that may end in a torn line keeps the name ``.open``; closing i
 from __future__ import annotations
 
 import os
-import secrets
 import threading
 import time
 from collections import Counter
@@ -96,7 +95,7 @@ class Writer:
         self._begin()
 
     def _begin(self) -> None:
-        self._token = secrets.token_hex(8)
+        self._token = os.urandom(8).hex()
         self._number = 0
         self._mutex = threading.Lock()
         self._open: dict[str, _Segment] = {}

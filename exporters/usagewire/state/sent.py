@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import gzip
 import os
-import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -54,7 +53,7 @@ class Sent:
         key, text = _text(body, packed)
         if len(text) <= self._most * 3 // 4:  # or it would push everything out, itself included
             content[key] = text
-        name = f"{epoch}-{content['time']:020d}-{secrets.token_hex(4)}{lane and '-' + lane}"
+        name = f"{epoch}-{content['time']:020d}-{os.urandom(4).hex()}{lane and '-' + lane}"
         raw = orjson.dumps(content)[:-1]  # the closing brace comes with the verdict
         for attempt in (1, 2):
             try:

@@ -6,7 +6,7 @@ purged ledger knew. The consumer counts each note once.
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
@@ -103,7 +103,7 @@ def leave_note(place: Place, lost: Counter[str], memory: Memory) -> None:
     """Leave a note for the consumer. A disk too full for it loses the numbers, never the purge."""
     content: dict[str, Any] = {"version": 1, "lost": dict(lost), "memory": memory.to_json()}
     with suppress(OSError):
-        write_json(place.folder / f"{NOTE}{secrets.token_hex(8)}", content)
+        write_json(place.folder / f"{NOTE}{os.urandom(8).hex()}", content)
 
 
 def notes(place: Place) -> dict[str, Note | None]:

@@ -7,7 +7,7 @@ done again, and with the second one the last version that still held it is gone.
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
@@ -51,7 +51,7 @@ def drop_from_reports(place: Place, ledger: Ledger, channels: Collection[str], w
         del ledger.reports[name]
         ledger.offsets.pop(name, None)
         if kept:
-            again = f"{name.rpartition('-')[0]}-{secrets.token_hex(6)}"
+            again = f"{name.rpartition('-')[0]}-{os.urandom(6).hex()}"
             write_file(place.reports / again, b"".join(kept))
             ledger.reports[again] = made
 
