@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+import subprocess
 import sys
 import threading
 import time
@@ -198,6 +199,61 @@ def test_what_an_earlier_run_left_is_sent_before_this_one_says_anything(tmp_path
 
     assert {"delivered": 4, "waiting": 0} == account(tmp_path)
     assert "2" == recall(place(tmp_path), {}).origin.service_version
+
+
+def test_a_flush_at_the_very_start_sends_what_an_earlier_run_left(tmp_path: Path) -> None:
+    """It is being taken up on a thread meanwhile, and that is waited for."""
+    with refusing() as url, opened(tmp_path, url) as taking:
+        taking.events(events(3), RESOURCE)
+    with Receiver() as receiver, opened(tmp_path, receiver.url, service="shop") as taking:
+        assert taking.flush(time.monotonic() + 20)
+
+    assert {"delivered": 3, "waiting": 0} == account(tmp_path)
+
+
+def test_who_ends_at_the_very_start_takes_nothing_up(tmp_path: Path) -> None:
+    """Whenever it comes: what an earlier run left is free for others, and no thread goes on."""
+    with refusing() as url:
+        with opened(tmp_path, url) as taking:
+            taking.events(events(3), RESOURCE)
+        for wait in range(20):
+            with opened(tmp_path, url, service="shop"):
+                time.sleep(wait / 1000)  # the moment is not the same twice
+    deadline = time.monotonic() + 20
+    while [thread for thread in threading.enumerate() if thread.name.startswith("usagewire")]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+    consumer = Consumer(place(tmp_path), lambda: Stance(True, "0"), recall(place(tmp_path), {}).limits())
+    assert consumer.acquire()
+    consumer.release()
+
+
+LOADS = """
+import sys, threading
+main = []
+sys.addaudithook(lambda what, of: what == "import" and threading.current_thread() is threading.main_thread()
+                 and main.append(of[0]))
+from usagewire.sdk import SegmentLogExporter
+exporter = SegmentLogExporter(endpoint="http://127.0.0.1:9", write_key="w", service="shop")
+for thread in threading.enumerate():
+    if thread is not threading.main_thread():
+        thread.join(20) if thread.name == "usagewire-open" else None
+rooms = {"usagewire.pipeline.opening", "usagewire.state.consumer", "usagewire.delivery.courier"}
+print(sorted(rooms & set(main)), rooms <= set(sys.modules))
+"""
+
+
+@pytest.mark.parametrize("run", ["first", "second"])
+def test_a_programs_own_thread_loads_no_queue(tmp_path: Path, run: str) -> None:
+    """Neither at its first start nor where an earlier run has left something: a thread does it meanwhile."""
+    if run == "second":
+        with opened(tmp_path, "http://127.0.0.1:9") as taking:
+            taking.events(events(1), RESOURCE)
+    environ = {**os.environ, "USAGEWIRE_STATE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", LOADS], env=environ, capture_output=True, text=True, check=False)
+
+    assert ("[] True\n", "") == (done.stdout, done.stderr)
 
 
 def test_the_helper_comes_with_the_last_exporter(tmp_path: Path, helpers: list[str]) -> None:

@@ -291,8 +291,13 @@ def test_each_event_keeps_its_providers_resource(open_shop: Callable[..., Shop])
     assert [("shop", 1), ("till", 2), ("shop", 1)] == shop.exporter.told
 
 
-def test_a_forked_child_begins_with_nothing(open_shop: Callable[..., Shop]) -> None:
+@pytest.mark.parametrize("hooked", [True, False], ids=["by Python", "as uWSGI does, past Python's hooks"])
+def test_a_forked_child_begins_with_nothing(
+    open_shop: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch, hooked: bool
+) -> None:
     """What waits is the parent's, once; the child's own events are kept, too."""
+    if not hooked:
+        monkeypatch.setattr(os, "register_at_fork", lambda **hooks: None)
     shop = open_shop(schedule_delay_millis=3_600_000)
     shop.emit("parent")
     pid = os.fork()

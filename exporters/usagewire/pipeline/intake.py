@@ -1,7 +1,7 @@
 """What an exporter holds: settings from its construction on, an open pipeline from the first batch on.
 
 One intake per destination and process; the log and the metric exporter of one destination share it. The rooms behind
-an open pipeline are loaded when one is opened, mostly on a thread of the SDK's: the program's own start waits for none.
+an open pipeline are loaded on a thread meanwhile: neither the program's start nor its end is to wait for them.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +55,7 @@ class Intake:
         self._resource: Mapping[str, Any] = {}  # of the latest batch that found no pipeline
         self._said: Said | None = None  # None: nothing is taken
         self._pipeline: Pipeline | None = None
+        self._ahead: threading.Thread | None = None
         self._process = os.getpid()
 
     # -- what is said -------------------------------------------------------------------------------------------
@@ -68,7 +71,7 @@ class Intake:
                 self._read = said = read(self.format, self.keywords, self._environ, self._argv, configured)
                 if not said.faults:
                     self._said = said
-                    self._resume(said)
+                    self._go_ahead(said)
                 elif said.consent(self._place(said.service) if said.service else _NOWHERE).decide().on:
                     self.refuse("; ".join(said.faults))
             except Exception:
@@ -129,8 +132,11 @@ class Intake:
     def flush(self, until: float) -> bool:
         """Deliver what waits before ``until`` (monotonic seconds); whether nothing does any more."""
         self._notice_fork()
-        pipeline = self._pipeline
+        ahead = self._ahead
         try:
+            if ahead is not None:
+                ahead.join(max(0.0, until - time.monotonic()))
+            pipeline = self._pipeline
             return pipeline is None or pipeline.flush(until)
         except Exception:
             _log.info("usagewire: %s could not be flushed", self.name, exc_info=True)
@@ -182,7 +188,7 @@ class Intake:
         self._lock = threading.RLock()
         self.dropped = Dropped()
         self._session = Session()
-        pipeline, self._pipeline = self._pipeline, None
+        pipeline, self._pipeline, self._ahead = self._pipeline, None, None
         self._process = os.getpid()
         if pipeline is not None:
             pipeline.abandon()
@@ -245,13 +251,30 @@ class Intake:
         self._pipeline = opening.on_disk(*about) or opening.in_memory(*about)
         return self._pipeline
 
-    def _resume(self, said: Said) -> None:
-        """Go on with what an earlier run of this service left, before this one has said anything."""
-        if said.service and self._place(said.service).folder.is_dir():
-            pipeline = self._try_open(said, {})
-            if pipeline is not None:
-                pipeline.located = False
-                pipeline.courier.start()
+    def _go_ahead(self, said: Said) -> None:
+        """Before the program has said anything: see to what an earlier run of this service left."""
+        place = self._place(said.service) if said.service else _NOWHERE
+        left = place.folder.is_dir()
+        if said.consent(place).decide().on:
+            self._ahead = threading.Thread(target=self._load, args=(said, left), name="usagewire-open", daemon=True)
+            with suppress(RuntimeError):  # at the end of Python 3.12: then the first batch does it
+                self._ahead.start()
+        elif left:
+            self._try_open(said, {})
+
+    def _load(self, said: Said, left: bool) -> None:
+        try:
+            with forks.held_up():
+                import_module("usagewire.pipeline.opening")  # so that the first batch finds it
+            with self._lock:
+                if not left or self._pipeline is not None or self._ahead is not threading.current_thread():
+                    return
+                pipeline = self._try_open(said, {})
+                if pipeline is not None:
+                    pipeline.located = False
+                    pipeline.courier.start()
+        except Exception:
+            self._fail()
 
     def _place(self, service: str) -> Place:
         return locate(Place(state_root(self._environ) / safe_name(service), self.name), self._environ)
@@ -265,7 +288,7 @@ class Intake:
             pipeline.lose(reason, count)
 
     def _close(self, *, helper: bool = False) -> None:
-        pipeline, self._pipeline = self._pipeline, None
+        pipeline, self._pipeline, self._ahead = self._pipeline, None, None
         if pipeline is not None:
             self._hand_over(pipeline)
             pipeline.close(helper=helper)

@@ -64,6 +64,7 @@ class LeanLogRecordProcessor(LogRecordProcessor):
             os.register_at_fork(after_in_child=after_fork)
 
     def _begin(self) -> None:
+        self._process = os.getpid()
         self._queue: deque[_Waiting] = deque()
         self._resources: dict[int, Resource | None] = {}
         self._wake = threading.Event()
@@ -73,6 +74,8 @@ class LeanLogRecordProcessor(LogRecordProcessor):
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Take an event; never waits."""
+        if self._process != os.getpid():  # uWSGI forks in C, past Python's hooks
+            self._begin()
         try:
             self._take(log_record)
         except Exception:
@@ -141,6 +144,8 @@ class LeanLogRecordProcessor(LogRecordProcessor):
 
     def _export(self, until: float) -> bool:
         """Write everything, batch by batch, until ``until`` (monotonic seconds)."""
+        if self._process != os.getpid():
+            self._begin()
         kept = True
         with self._exporting, quiet():
             queue = self._queue

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import copysign, isfinite
-from typing import Any, Union
+from typing import Any, Union, cast
 
 import orjson
 
@@ -33,11 +33,13 @@ Keep = Callable[[Sequence[Event], Union[int, None]], tuple[Sequence[Event], int]
 
 def key(point: Point) -> Key:
     """What makes two points one series; attributes in whatever order."""
-    attributes = point.attributes if type(point.attributes) is dict else dict(point.attributes)
+    plain = cast("Any", point.attributes)
+    if type(plain) is not dict:
+        plain = dict(plain)
     try:
-        ordered = orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS)
+        ordered = orjson.dumps(plain, option=orjson.OPT_SORT_KEYS)
     except TypeError:  # not as it comes from disk; for such keys orjson takes three times as long
-        ordered = orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+        ordered = orjson.dumps(plain, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
     return point.name, point.kind, point.unit, ordered
 
 
