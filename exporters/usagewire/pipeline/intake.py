@@ -21,7 +21,7 @@ from usagewire import forks
 from usagewire.delivery import CHILD
 from usagewire.formats import Format
 from usagewire.pipeline.dropped import Dropped
-from usagewire.pipeline.said import OURS, Said, read
+from usagewire.pipeline.said import Said, read
 from usagewire.pipeline.session import Session
 from usagewire.signals import Event, Point
 from usagewire.state.paths import Place, locate, safe_name, state_root
@@ -85,24 +85,11 @@ class Intake:
         if any(str(self.keywords[name]) != str(value) for name, value in given.items() if name not in more):
             return False
         if more:
-            if self._contradicts(more, configured):
+            if self._said is not None and self._said.contradicts(more, configured):
                 return False
             self.keywords |= more
             self.configure(configured)
         return True
-
-    def _contradicts(self, more: Mapping[str, Any], configured: Mapping[str, Any]) -> bool:
-        """Whether the environment, by which the first exporter goes, says something else."""
-        if self._said is None:
-            return False
-        before = self._said.settings
-        after = read(self.format, {**self.keywords, **more}, self._environ, self._argv, configured).settings
-        weak = ("plan", "default")
-        return any(
-            name in before and before.sources[name] not in weak and before[name] != after[name]
-            for name in more
-            if name not in OURS
-        )
 
     def refuse(self, why: str) -> None:
         """Say why nothing will be taken."""

@@ -54,6 +54,17 @@ class Said(NamedTuple):
         """The service's name; programs that never gave one are told apart by their main file."""
         return service_name(self.service, resource, self.argv)
 
+    def contradicts(self, more: Mapping[str, Any], configured: Mapping[str, Any]) -> bool:
+        """Whether the environment, by which all this goes so far, says something else than ``more`` keywords do."""
+        before = self.settings
+        after = read(self.format, {**self.keywords, **more}, self.environ, self.argv, configured).settings
+        weak = ("plan", "default")
+        return any(
+            name in before and before.sources[name] not in weak and before[name] != after[name]
+            for name in more
+            if name not in OURS
+        )
+
 
 def read(
     fmt: Format,
