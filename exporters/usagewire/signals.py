@@ -185,13 +185,15 @@ class Stance(NamedTuple):
     """Off: whether what waits is unlinked too; False where only this process was silenced."""
     channels: Mapping[str, Stance] = MappingProxyType({})
     """What the operator said of single channels; such an epoch is this one, ``_``, and that of the word."""
+    since: int = 0
+    """When the yes was said that this is, in nanoseconds; 0: nobody had to say one. What is older never leaves."""
 
     def of(self, channel: str) -> Stance:
         """The same for one channel of the queue."""
         said = self.channels.get(channel)
         if said is None:
-            return Stance(self.on, self.epoch, self.erases)
-        return Stance(self.on and said.on, said.epoch, self.erases or not said.on)
+            return Stance(self.on, self.epoch, self.erases, since=self.since)
+        return Stance(self.on and said.on, said.epoch, self.erases or not said.on, since=said.since)
 
     @property
     def words(self) -> dict[str, str]:

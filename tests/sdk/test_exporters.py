@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry._logs import LogRecord
 from opentelemetry.metrics import Observation
-from opentelemetry.sdk._logs import ReadableLogRecord
-from opentelemetry.sdk._logs.export import LogRecordExportResult
+from opentelemetry.sdk._logs import LoggerProvider, ReadableLogRecord
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor, LogRecordExportResult
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import (
     InMemoryMetricReader,
@@ -30,8 +30,8 @@ from opentelemetry.sdk.resources import Resource
 from tests.support.programs import shell
 from usagewire.config import rows
 from usagewire.formats.segment import FORMAT
-from usagewire.policy.consent import write
-from usagewire.sdk import SegmentLogExporter, SegmentMetricExporter
+from usagewire.policy.consent import Channel, write
+from usagewire.sdk import SegmentLogExporter, SegmentMetricExporter, StoneLogExporter
 from usagewire.signals import Point
 from usagewire.state import lines
 
@@ -113,6 +113,32 @@ def test_what_a_counter_gathered_before_a_yes_stays(state: Path) -> None:
 
     found = [(point.name, point.value if point.histogram is None else point.histogram.sum) for point in points(state)]
     assert {("usage.open", 7), ("usage.sold", 1000), ("usage.size", 1000)} == set(found)
+
+
+def test_what_a_processor_held_before_a_channels_yes_stays(state: Path) -> None:
+    """Emitted while the channel was off and handed over after its on: not kept, and other channels' is."""
+    write(state / "shop", True, "test", license="sharing-1-0")
+    provider = LoggerProvider(RESOURCE, shutdown_on_exit=False)
+    exporter = StoneLogExporter(endpoint="http://127.0.0.1:9", delivery="manual")
+    provider.add_log_record_processor(BatchLogRecordProcessor(exporter, schedule_delay_millis=3_600_000))
+    logger = provider.get_logger("shop")
+
+    def crash(module: str) -> None:
+        logger.emit(event_name="usage.crash", attributes={"usage.crash.frames": [f"{module}:run:1"]})
+
+    crash("mod_before")
+    write(state / "shop", False, "test", channel=Channel("stone", "crash"))
+    crash("mod_while_off")
+    logger.emit(
+        event_name="usage.state", attributes={"usage.state.section": "balancer"}, body={"active": True, "mode": "upmap"}
+    )
+    write(state / "shop", True, "test", channel=Channel("stone", "crash"))
+    crash("mod_after")
+    provider.shutdown()
+
+    on_disk = b"".join(path.read_bytes() for path in state.glob("shop/stone/queue/*/*"))
+    found = [word for word in (b"mod_before", b"mod_while_off", b"upmap", b"mod_after") if word in on_disk]
+    assert [b"upmap", b"mod_after"] == found
 
 
 # -- construction ---------------------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def _targets(choice: Choice, service_dir: Path, found: Sequence[Found]) -> list[
     except KeyError:
         raise click.BadParameter(f"{choice.format!r} is no format", param_hint="--format") from None
     name = choice.destination or choice.format
-    said = {channel: on for channel, (on, _) in read(service_dir).channels(name).items()}
+    said = {channel: bool(word.on) for channel, word in read(service_dir).channels(name).items()}
     return [Target(service_dir, name, {one: said.get(one, one in (row.default or ())) for one in row.choices}, None)]
 
 

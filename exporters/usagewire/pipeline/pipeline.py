@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from usagewire.delivery import detached
@@ -19,7 +20,7 @@ from usagewire.pipeline.quiet import quiet
 from usagewire.policy.consent import Consent
 from usagewire.policy.plan import Open, Plan
 from usagewire.policy.redact import Redactor
-from usagewire.signals import Event, Item, Origin, Period, Point, Settings
+from usagewire.signals import Event, Item, Origin, Period, Point, Settings, Stance
 from usagewire.state import lines
 from usagewire.state import origin as origins
 from usagewire.state.consumer import Consumer
@@ -107,9 +108,6 @@ class Pipeline:
         destination = current.destination
         if not destination.format.carries_events:
             return self._no_place(len(events))
-        # A processor in front of us may have held these since before the yes. As with any no, nothing is counted.
-        since = self._since()
-        events = [event for event in events if not _before(event.observed, since)] if since else events
         if not destination.channel_of:
             return self._events(EVENTS, events, current)
         render = destination.format.render
@@ -134,7 +132,8 @@ class Pipeline:
             item = None if encode is None else encode(clean, origin, settings)
             return lines.event(clean) if item is None else lines.item(item.data)
 
-        kept = self._kept(events, line)
+        # A processor in front of us may have held these since before the yes. As with any no, nothing is counted.
+        kept = self._kept(_since(current.stance.of(channel), events, _OBSERVED), line)
         items = list(filter(lines.is_item, kept))
         signals = [payload for payload in kept if not lines.is_item(payload)] if len(items) < len(kept) else []
         taken = self._put(channel, items)
@@ -144,9 +143,6 @@ class Pipeline:
         """Keep what may leave; False when it could not be kept."""
         current = self._current
         destination = current.destination
-        # What the SDK has gathered since its last collection cannot be parted into before and after a yes.
-        since = self._since()
-        points = [point for point in points if not _before(point.start, since)] if since else points
         if destination.format.compile is None:
             return self._no_place(len(points))
         if not destination.channel_of:
@@ -154,11 +150,6 @@ class Pipeline:
         groups = self._by_channel(points, lambda point: point.name, destination)
         kept = [self._points(channel or METRICS, group, current) for channel, group in groups]
         return all(kept)
-
-    def _since(self) -> int:
-        """When the yes was said that holds now; 0: nobody had to say one, or the clock was set back."""
-        since = self._consent.decide().since or 0
-        return since if since <= time.time_ns() else 0
 
     def _points(self, channel: str, points: Sequence[Point], current: Current) -> bool:
         fmt, settings = current.destination.format, current.destination.settings
@@ -175,7 +166,8 @@ class Pipeline:
                 raise Unsendable("format", f"{point.name} has no place in it")
             return lines.point(clean)
 
-        return self._put(f"{channel}.signals", self._kept(points, line))
+        # What the SDK has gathered since its last collection cannot be parted into before and after a yes.
+        return self._put(f"{channel}.signals", self._kept(_since(current.stance.of(channel), points, _START), line))
 
     def _by_channel(
         self, signals: Sequence[_Signal], name: Callable[[_Signal], str], destination: Destination
@@ -300,6 +292,13 @@ class Pipeline:
         self.courier.after_fork()
 
 
-def _before(moment: object, since: int) -> bool:
-    """Whether ``moment``, whatever the program said it was, is known to lie before ``since``."""
-    return isinstance(moment, int) and 0 < moment < since
+def _since(stance: Stance, signals: Sequence[_Signal], moment: Callable[[_Signal], object]) -> Sequence[_Signal]:
+    """Those of which the ``moment``, whatever the program said it was, is not known to lie before the yes."""
+    since = stance.since
+    if not 0 < since <= time.time_ns():  # nobody had to say yes, or the clock was set back
+        return signals
+    moments = zip(signals, map(moment, signals), strict=True)
+    return [signal for signal, at in moments if not (isinstance(at, int) and 0 < at < since)]
+
+
+_OBSERVED, _START = attrgetter("observed"), attrgetter("start")

@@ -121,10 +121,12 @@ class Consent:
             license=self._license,
             term=stored.epoch if stored.on else "",
         )
+        since = decision.since or 0
         channels = {
-            name: Stance(on, f"{epoch}_{word}") for name, (on, word) in stored.channels(self._destination).items()
+            name: Stance(bool(word.on), f"{epoch}_{word.epoch}", since=max(since, word.since or 0))
+            for name, word in stored.channels(self._destination).items()
         }
-        return said, admin, stored, decision, Stance(decision.on, epoch, decision.erases, channels)
+        return said, admin, stored, decision, Stance(decision.on, epoch, decision.erases, channels, since)
 
     def _covers(self, word: Word) -> bool:
         return not self._license or self._license in word.licenses

@@ -51,11 +51,14 @@ class Word:
         """Every word of the operator's that is still known, oldest first."""
         return [cast("dict[str, Any]", one) for one in _listed(self.content.get("history")) if isinstance(one, dict)]
 
-    def channels(self, destination: str) -> dict[str, tuple[bool, str]]:
-        """What was said of single channels of a destination: channel → on, and the epoch of that word."""
+    def channels(self, destination: str) -> dict[str, Word]:
+        """What was said of single channels of a destination."""
         said = table(table(self.content.get("channels")).get(destination))
         words = {name: table(one) for name, one in said.items()}
-        return {name: (word.get("state") == "on", str(word.get("epoch", ""))) for name, word in words.items()}
+        return {
+            name: Word(word.get("state") == "on", epoch=str(word.get("epoch", "")), since=_time(word.get("time")))
+            for name, word in words.items()
+        }
 
 
 SILENCE = Word(None)
@@ -127,8 +130,8 @@ class File:
         if not isinstance(epoch, str) or not _EPOCH.fullmatch(epoch):
             raise ValueError('"epoch" is not 1 to 32 hex digits')
         for destination in table(said.get("channels")):
-            for name, (_, word) in Word(None, content=said).channels(destination).items():
-                if not _EPOCH.fullmatch(word):
+            for name, word in Word(None, content=said).channels(destination).items():
+                if not _EPOCH.fullmatch(word.epoch):
                     raise ValueError(f'the "epoch" of channel {name} is not 1 to 32 hex digits')
         if state is None:
             return Word(None, epoch=epoch, content=said)
@@ -138,7 +141,7 @@ class File:
             by=self._path,
             detail=f"{by} in {self._path}",
             epoch=epoch,
-            since=since if isinstance(since, int) else None,
+            since=_time(since),
             erases=state == "off",
             content=said,
         )
@@ -147,6 +150,10 @@ class File:
 def read(service_dir: Path) -> Word:
     """What the operator said of a service, as far as it can be trusted."""
     return File(service_dir / FILE, follow=False).word()
+
+
+def _time(value: Any) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def _listed(value: Any) -> list[Any]:

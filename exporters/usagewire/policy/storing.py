@@ -104,7 +104,7 @@ def _changed(
     known.pop("history", None)
     if channel is not None:
         channels = table(known.get("channels"))
-        said = {"state": word["state"], "epoch": word["epoch"]}
+        said = {key: word[key] for key in ("state", "epoch", "time")}
         of_it = {**table(channels.get(channel.destination)), channel.name: said}
         return {**known, "channels": {**channels, channel.destination: of_it}, "history": history}
     accepted = sorted({*before.licenses, license} - {""}) if word["state"] == "on" else []
