@@ -295,6 +295,10 @@ def test_four_processes_make_one_report(tmp_path: Path, receiver: GrpcReceiver) 
                     assert process.stdout is not None
                     assert "kept\n" == process.stdout.readline()
         assert receiver.wait(3, timeout=40)
+        until = time.monotonic() + 30
+        # who ends before the answer has come does not know that it arrived, and another one sends it again
+        while not status(program)["totals"]["delivered"]:
+            assert time.monotonic() < until
     finally:
         for process in processes:
             process.communicate(timeout=30)
