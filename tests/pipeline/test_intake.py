@@ -226,6 +226,23 @@ def test_who_ends_at_the_very_start_takes_nothing_up(tmp_path: Path) -> None:
     assert taking._pipeline is None
 
 
+def test_where_no_thread_can_be_started_the_first_batch_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As at the end of Python 3.12: what was to be done ahead is not waited for."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    taking = intake(tmp_path, service="shop")
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        taking.configure({})
+    assert taking.flush(time.monotonic() + 1)
+    assert taking.events(events(2), RESOURCE)
+    taking.close()
+
+    assert 2 == waiting(tmp_path)
+
+
 LOADS = """
 import sys, threading
 main = []

@@ -243,9 +243,10 @@ class Intake:
         place = self._place(said.service) if said.service else _NOWHERE
         left = place.folder.is_dir()
         if said.consent(place).decide().on:
-            self._ahead = threading.Thread(target=self._load, args=(said, left), name="usagewire-open", daemon=True)
+            thread = threading.Thread(target=self._load, args=(said, left), name="usagewire-open", daemon=True)
             with suppress(RuntimeError):  # at the end of Python 3.12: then the first batch does it
-                self._ahead.start()
+                thread.start()
+                self._ahead = thread
         elif left:
             self._try_open(said, {})
 
