@@ -133,7 +133,7 @@ class Pipeline:
             return lines.event(clean) if item is None else lines.item(item.data)
 
         # A processor in front of us may have held these since before the yes. As with any no, nothing is counted.
-        kept = self._kept(_since(current.stance.of(channel), events, _OBSERVED), line)
+        kept = self._kept(_since_yes(current.stance.of(channel), events, _OBSERVED), line)
         items = list(filter(lines.is_item, kept))
         signals = [payload for payload in kept if not lines.is_item(payload)] if len(items) < len(kept) else []
         taken = self._put(channel, items)
@@ -167,7 +167,7 @@ class Pipeline:
             return lines.point(clean)
 
         # What the SDK has gathered since its last collection cannot be parted into before and after a yes.
-        return self._put(f"{channel}.signals", self._kept(_since(current.stance.of(channel), points, _START), line))
+        return self._put(f"{channel}.signals", self._kept(_since_yes(current.stance.of(channel), points, _START), line))
 
     def _by_channel(
         self, signals: Sequence[_Signal], name: Callable[[_Signal], str], destination: Destination
@@ -292,7 +292,7 @@ class Pipeline:
         self.courier.after_fork()
 
 
-def _since(stance: Stance, signals: Sequence[_Signal], moment: Callable[[_Signal], object]) -> Sequence[_Signal]:
+def _since_yes(stance: Stance, signals: Sequence[_Signal], moment: Callable[[_Signal], object]) -> Sequence[_Signal]:
     """Those of which the ``moment``, whatever the program said it was, is not known to lie before the yes."""
     since = stance.since
     if not 0 < since <= time.time_ns():  # nobody had to say yes, or the clock was set back
