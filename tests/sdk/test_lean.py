@@ -128,6 +128,8 @@ def test_events_are_written_without_being_asked_for(open_shop: Callable[..., Sho
     hasty.emit("four")
     wait_for(lambda: "four" in hasty.names())
 
+    assert ["four", "one", "three", "two"] == sorted(hasty.names())
+
 
 @pytest.mark.parametrize("processor", [BatchLogRecordProcessor, LeanLogRecordProcessor])
 def test_what_a_processor_held_since_before_a_yes_stays(
