@@ -75,6 +75,7 @@ FAULTS = {
 class Endpoint(BaseHTTPRequestHandler):
     """Knows the numbers that it has taken; ``status`` is what it answers, while ``left`` lasts, else 200."""
 
+    disable_nagle_algorithm = True
     taken: ClassVar[set[bytes]] = set()
     status, left = 503, 0.0
 
