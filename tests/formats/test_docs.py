@@ -12,7 +12,7 @@ from cogapp import Cog
 from tests.support.contract import CHECKS, check_all
 from tests.support.golden import GOLDEN, ORIGIN, settings_for
 from usagewire.formats import BUILT_IN, Format
-from usagewire.signals import Event, Item
+from usagewire.signals import Event
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -65,7 +65,7 @@ def test_worked_example_sends_what_it_says(worked_example: Format) -> None:
     assert worked_example.encode is not None
     event = Event("lunch", 1_790_769_600_000_000_000, "00" * 16, {"soup": True})
 
-    assert Item(
+    assert (
         b'{"what":"lunch","who":"0b6f5a1e-6f0e-4a53-9e64-0f6a2f6f3d11","when":1790769600,"facts":{"soup":true}}'
     ) == worked_example.encode(event, ORIGIN, settings_for(worked_example))
 

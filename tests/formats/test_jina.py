@@ -47,9 +47,9 @@ def event(name: str = "Client.start", body: Any = None, **attributes: Any) -> Ev
 def encoded(found: Event, origin: Origin = ORIGIN, chosen: Resolved = SETTINGS) -> Item:
     """The event as the queue gets it."""
     assert FORMAT.encode is not None
-    item = FORMAT.encode(FORMAT.render(found), origin, chosen)
-    assert item is not None
-    return item
+    data = FORMAT.encode(FORMAT.render(found), origin, chosen)
+    assert data is not None
+    return Item(data)
 
 
 def sent(found: Event, origin: Origin = ORIGIN, chosen: Resolved = SETTINGS) -> Request:

@@ -48,9 +48,9 @@ def event(name: str = "installer_run", body: Any = None, **attributes: Any) -> E
 def encoded(found: Event, chosen: Resolved = SETTINGS) -> Item:
     """The event as the queue gets it."""
     assert FORMAT.encode is not None
-    item = FORMAT.encode(FORMAT.render(found), ORIGIN, chosen)
-    assert item is not None
-    return item
+    data = FORMAT.encode(FORMAT.render(found), ORIGIN, chosen)
+    assert data is not None
+    return Item(data)
 
 
 def compiled(*points: Point, nonce: str = "5e" * 16) -> list[dict[str, Any]]:

@@ -280,12 +280,12 @@ def test_no_serial_number_is_left_anywhere(serial: str, shape: Any) -> None:
 
 def test_device_report_does_not_lead_to_the_cluster() -> None:
     """Neither report id nor salt, host name or serial number, nor an id that the cluster's report has."""
-    item = encode(device("ZA1ABCDE"), ORIGIN, SETTINGS)
-    assert item is not None
-    body = pack([item.data], SETTINGS, NOON, 1)[0].body.decode()
+    data = encode(device("ZA1ABCDE"), ORIGIN, SETTINGS)
+    assert data is not None
+    body = pack([data], SETTINGS, NOON, 1)[0].body.decode()
     cluster = compile(period(ALL, COUNTS), ORIGIN, SETTINGS, NOON)[0].data.decode()
 
-    assert () == complaints(item)
+    assert () == complaints(Item(data))
     assert [] == [word for word in (ORIGIN.installation, ORIGIN.salt, "rack-7", "ZA1ABCDE") if word in body]
     assert set() == set(re.findall(r"[0-9a-f]{8}-[0-9a-f-]{27}", body)) & set(
         re.findall(r"[0-9a-f]{8}-[0-9a-f-]{27}", cluster)
@@ -297,7 +297,7 @@ def test_two_thousand_devices_leave_in_requests_of_bounded_size() -> None:
     made = [
         encode(device(f"ZA1{number:05}", host=f"host-{number // 1500}"), ORIGIN, SETTINGS) for number in range(2_000)
     ]
-    waiting = [item.data for item in made if item is not None]
+    waiting = [data for data in made if data is not None]
     found: list[dict[str, Any]] = []
     while waiting:
         request, taken = pack(waiting, SETTINGS, NOON, 1)

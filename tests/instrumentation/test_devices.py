@@ -102,11 +102,11 @@ def test_format_removes_the_same(disk: str) -> None:
         "usage.device", NOON, "00" * 16, {"usage.device.id": f"x_{serial}", "usage.device.host": "rack-7"}, raw
     )
 
-    item = encode(event, ORIGIN, settings_for(FORMAT))
+    data = encode(event, ORIGIN, settings_for(FORMAT))
 
-    assert item is not None
-    assert [] == [word for word in (*DISKS[disk], "rack-7") if word in item.data.decode()]
-    sent = json.loads(item.data)["data"]
+    assert data is not None
+    assert [] == [word for word in (*DISKS[disk], "rack-7") if word in data.decode()]
+    sent = json.loads(data)["data"]
     assert devices.scrub(raw) == {name: value for name, value in sent.items() if name != "host_id"}
 
 

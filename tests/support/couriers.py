@@ -67,7 +67,7 @@ FORMAT = Format(
     settings=(),
     pack=pack,
     judge=judge,
-    encode=lambda event, origin, settings: Item(orjson.dumps(event.attributes["value"])),
+    encode=lambda event, origin, settings: orjson.dumps(event.attributes["value"]),
     compile=compiled,
     interval=3_600_000,
 )

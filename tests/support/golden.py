@@ -102,11 +102,11 @@ def _encoded(fmt: Format, case: Case, settings: Resolved) -> tuple[list[Item], t
     for event in case.events:
         with suppress(Unsendable):
             rendered = fmt.render(event)
-            item = None if fmt.encode is None else fmt.encode(rendered, case.origin, settings)
-            if item is None:
+            data = None if fmt.encode is None else fmt.encode(rendered, case.origin, settings)
+            if data is None:
                 folded.append(rendered)
             else:
-                found.append(item)
+                found.append(Item(data))
     return found, tuple(folded)
 
 

@@ -43,7 +43,7 @@ class Left:
         assert encode is not None
         items = [encode(event, self.destination.origin, self.destination.settings) for event in events]
         used = writer or self.writer()
-        assert "kept" == used.put("events", [lines.item(item.data) for item in items if item is not None])
+        assert "kept" == used.put("events", [lines.item(item) for item in items if item is not None])
         if writer is None:
             used.close()
         return used
@@ -58,7 +58,7 @@ class Left:
                 assert "kept" == used.put(f"{channel}.signals", [lines.point(signal)])
                 continue
             item = encode(signal, self.destination.origin, self.destination.settings) if encode else None
-            folder, line = (channel, lines.item(item.data)) if item else (f"{channel}.signals", lines.event(signal))
+            folder, line = (channel, lines.item(item)) if item else (f"{channel}.signals", lines.event(signal))
             assert "kept" == used.put(folder, [line])
         if writer is None:
             used.close()

@@ -71,9 +71,9 @@ class Format:
     """An event under the name and attribute names it has in this format (``usage.component.start`` of ``server`` →
     ``server_start``). The tracking plan, redaction and ``encode`` all see the rendered event. Raises
     `usagewire.errors.Unsendable` for one that this format has no place for."""
-    encode: Callable[[Event, Origin, Settings], Item | None] | None = None
-    """Event-shaped side; raises `usagewire.errors.Unsendable`. ``None``: this format carries no events at once, or not
-    this one: it waits for the report."""
+    encode: Callable[[Event, Origin, Settings], bytes | None] | None = None
+    """Event-shaped side: an event → an item's data (`usagewire.signals.Item`); raises `usagewire.errors.Unsendable`.
+    ``None``: this format carries no events at once, or not this one: it waits for the report."""
     admit: Callable[[Point, Settings], Point | None] = lambda point, settings: point
     """A data point as a report period takes it; ``None``: no place for it. Raises `usagewire.errors.Unsendable` for
     one that would make a report wrong."""

@@ -19,7 +19,7 @@ from usagewire.formats import Format
 from usagewire.formats.answers import judge
 from usagewire.formats.plain import TooLarge, dumps, text
 from usagewire.formats.rendering import component, flat, renamed
-from usagewire.signals import Event, Item, Origin, Request, Setting, Settings, Switch
+from usagewire.signals import Event, Origin, Request, Setting, Settings, Switch
 
 EVENT_BYTES = 32 << 10
 """Longest event; the document names no limit, this one is ours."""
@@ -63,7 +63,7 @@ UPSTREAM = (
 """The same keys in the order of the released client."""
 
 
-def encode(event: Event, origin: Origin, settings: Settings) -> Item:
+def encode(event: Event, origin: Origin, settings: Settings) -> bytes:
     """One rendered event. Raises `Unsendable` when it is over 32 KB."""
     try:
         own: dict[str, Any] = orjson.loads(dumps(event.attributes, EVENT_BYTES))
@@ -77,7 +77,7 @@ def encode(event: Event, origin: Origin, settings: Settings) -> Item:
     data = json.dumps(payload).encode() if upstream else orjson.dumps(payload)
     if len(data) > EVENT_BYTES:
         raise _oversize(event.name)
-    return Item(data)
+    return data
 
 
 def _facts(origin: Origin, own: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence, Set
 from decimal import Decimal
 from enum import Enum
-from functools import lru_cache
 from math import isfinite
 from numbers import Integral, Real
 from typing import Any, cast
@@ -46,7 +45,9 @@ def dumps(attributes: Mapping[Any, Any], limit: int) -> bytes:
     The limit stops the work early and is a lower bound: check the length of the result.
     """
     try:
-        if _is_flat(attributes, limit):
+        # Plain values, few enough: orjson can take them as they are. It refuses odd keys itself, and is done with a
+        # long text sooner than asking for its length would be worth it.
+        if len(attributes) <= limit // 5 and _SCALARS.issuperset(map(type, attributes.values())):
             return orjson.dumps(attributes if type(attributes) is dict else dict(attributes))
     except Exception:  # noqa: S110 - a lone surrogate, an integer beyond 64 bits, a mapping that raises: the long way
         pass
@@ -58,18 +59,6 @@ def text(value: str) -> str:
     if value.isascii():
         return value
     return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-@lru_cache(maxsize=64)  # names of events recur
-def dumps_text(value: str) -> bytes:
-    """``value`` as a JSON text, every lone surrogate replaced."""
-    return orjson.dumps(text(value))
-
-
-def _is_flat(attributes: Mapping[Any, Any], limit: int) -> bool:
-    """Whether orjson can take ``attributes`` as they are: plain values, few enough. It refuses odd keys itself, and is
-    done with a long text sooner than asking for its length would be worth it."""
-    return len(attributes) <= limit // 5 and _SCALARS.issuperset(map(type, attributes.values()))
 
 
 class _Walk:

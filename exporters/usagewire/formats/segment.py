@@ -18,7 +18,7 @@ import orjson
 from usagewire.errors import Unsendable
 from usagewire.formats import Format
 from usagewire.formats.answers import retry_after
-from usagewire.formats.plain import TooLarge, dumps, dumps_text, text
+from usagewire.formats.plain import TooLarge, dumps, text
 from usagewire.formats.rendering import component, flat, renamed
 from usagewire.signals import (
     Delivered,
@@ -80,39 +80,35 @@ def render(event: Event) -> Event:
     return renamed(event, f"{name}_{happening}", {"usage.component.version": f"{name}_version"})
 
 
-def encode(event: Event, origin: Origin, settings: Settings) -> Item:
+def encode(event: Event, origin: Origin, settings: Settings) -> bytes:
     """One rendered event as one track call. Raises `Unsendable` when it is over 32 KB."""
     if settings["dialect"] == "upstream":
         return _as_readyset_sends(event, origin)
     return _track(event.name, event.attributes, event.time, event.id, origin)
 
 
-def _track(name: str, attributes: Mapping[str, Any], time: int, message_id: str, origin: Origin) -> Item:
-    # Put together by hand: half of an event is the same every time, and this is the hot path.
-    sender, library = _always(origin.session, origin.library_version)
-    properties, at = _properties(name, attributes), _millisecond(time // 1_000_000)
-    return _item(
-        name, b"".join((_TRACK, dumps_text(name), sender, properties, _AT, at, _ID, message_id.encode(), library))
-    )
+def _track(name: str, attributes: Mapping[str, Any], time: int, message_id: str, origin: Origin) -> bytes:
+    template = _template(name, origin.session, origin.library_version)
+    at = _millisecond(time // 1_000_000)
+    return _fitting(name, template % (_properties(name, attributes), at, message_id.encode()))
 
 
-_TRACK, _AT, _ID = b'{"type":"track","event":', b',"timestamp":"', b'","messageId":"'
-
-
-@lru_cache(maxsize=4)
-def _always(session: str, version: str) -> tuple[bytes, bytes]:
-    library = orjson.dumps({"library": {"name": "usagewire", "version": version}})
-    return b',"anonymousId":%b,"properties":' % orjson.dumps(session), b'","context":%b}' % library
+@lru_cache(maxsize=256)  # half of an event is the same every time, and names recur
+def _template(name: str, session: str, version: str) -> bytes:
+    about = {"type": "track", "event": text(name), "anonymousId": session}
+    context = {"library": {"name": "usagewire", "version": version}}
+    head, tail = orjson.dumps(about)[:-1].replace(b"%", b"%%"), orjson.dumps(context).replace(b"%", b"%%")
+    return head + b',"properties":%b,"timestamp":"%b","messageId":"%b","context":' + tail + b"}"
 
 
 _REPORTER_FILLS = ("commit_id", "deployment_env", "deployment_id")
 _UPSTREAM_START = b'{"anonymousId":'
 
 
-def _as_readyset_sends(event: Event, origin: Origin) -> Item:
+def _as_readyset_sends(event: Event, origin: Origin) -> bytes:
     properties = {name: value for name, value in event.attributes.items() if name not in _REPORTER_FILLS}
     properties.update((name, event.attributes.get(name, "")) for name in _REPORTER_FILLS)
-    return _item(
+    return _fitting(
         event.name,
         orjson.dumps(
             {
@@ -131,10 +127,10 @@ def _properties(name: str, attributes: Mapping[str, Any]) -> bytes:
         raise _oversize(name, f"more than {EVENT_BYTES}") from None
 
 
-def _item(name: str, data: bytes) -> Item:
+def _fitting(name: str, data: bytes) -> bytes:
     if len(data) > EVENT_BYTES:
         raise _oversize(name, str(len(data)))
-    return Item(data)
+    return data
 
 
 def _oversize(name: str, size: str) -> Unsendable:
@@ -163,11 +159,11 @@ def compile(period: Period, origin: Origin, settings: Settings, now: int) -> tup
 def _metric(point: Point, end: int, message_id: str, origin: Origin) -> Item:
     numbers = {"value": point.value} if point.histogram is None else _distribution(point.histogram)
     try:
-        return _track(point.name, {**point.attributes, **numbers}, end, message_id, origin)
+        return Item(_track(point.name, {**point.attributes, **numbers}, end, message_id, origin))
     except Unsendable:
         # The measured numbers are worth more than what makes them too long; the mark says that it is gone.
         numbers.pop("buckets", None)
-        return _track(point.name[:255], {"oversize": True, **numbers}, end, message_id, origin)
+        return Item(_track(point.name[:255], {"oversize": True, **numbers}, end, message_id, origin))
 
 
 def _distribution(found: Histogram) -> dict[str, Any]:

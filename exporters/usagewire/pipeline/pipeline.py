@@ -120,22 +120,26 @@ class Pipeline:
         fmt = destination.format
         render, redact, encode, hashed = fmt.render, self._redactor.event, fmt.encode, fmt.hashed
         origin, settings = destination.origin, destination.settings
+        items: list[bytes] = []
+        signals: list[bytes] = []
 
-        def line(event: Event) -> bytes | None:
+        def take(event: Event) -> bool:
             passed, held_back = gate.event(render(event), salt, now)
             if held_back:
                 self._hold_back(held_back)
             if passed is None:
-                return None
+                return False
             exempt = gate.exempt(passed.name)
             clean = redact(passed, exempt | hashed if hashed else exempt)
             item = None if encode is None else encode(clean, origin, settings)
-            return lines.event(clean) if item is None else lines.item(item.data)
+            if item is None:
+                signals.append(lines.event(clean))
+            else:
+                items.append(lines.item(item))
+            return True
 
         # A processor in front of us may have held these since before the yes. As with any no, nothing is counted.
-        kept = self._kept(_since_yes(current.stance.of(channel), events, _OBSERVED), line)
-        items = list(filter(lines.is_item, kept))
-        signals = [payload for payload in kept if not lines.is_item(payload)] if len(items) < len(kept) else []
+        self._each(_since_yes(current.stance.of(channel), events, _OBSERVED), take)
         taken = self._put(channel, items)
         return (not signals or self._put(f"{channel}.signals", signals)) and taken
 
@@ -155,19 +159,23 @@ class Pipeline:
         fmt, settings = current.destination.format, current.destination.settings
         gate, salt, now = current.gate, self._salt, time.time_ns()
 
-        def line(point: Point) -> bytes | None:
+        kept: list[bytes] = []
+
+        def take(point: Point) -> bool:
             passed, held_back = gate.point(point, salt, now)
             if held_back:
                 self._hold_back(held_back)
             if passed is None:
-                return None
+                return False
             clean = fmt.admit(self._redactor.point(passed, gate.exempt(passed.name)), settings)
             if clean is None:
                 raise Unsendable("format", f"{point.name} has no place in it")
-            return lines.point(clean)
+            kept.append(lines.point(clean))
+            return True
 
         # What the SDK has gathered since its last collection cannot be parted into before and after a yes.
-        return self._put(f"{channel}.signals", self._kept(_since_yes(current.stance.of(channel), points, _START), line))
+        self._each(_since_yes(current.stance.of(channel), points, _START), take)
+        return self._put(f"{channel}.signals", kept)
 
     def _by_channel(
         self, signals: Sequence[_Signal], name: Callable[[_Signal], str], destination: Destination
@@ -184,17 +192,14 @@ class Pipeline:
             self._say(Unsendable("consent", f"channel {channel} is off"))
         return list(groups.items())
 
-    def _kept(self, signals: Sequence[_Signal], line: Callable[[_Signal], bytes | None]) -> list[bytes]:
-        """The lines of what passes; whatever does not is counted, and never costs its batch."""
-        kept: list[bytes] = []
+    def _each(self, signals: Sequence[_Signal], take: Callable[[_Signal], bool]) -> None:
+        """``take`` each; what it does not take (False: the plan has no place for it) is counted, and never costs its
+        batch."""
         lost: Counter[str] = Counter()
         for signal in signals:
             try:
-                made = line(signal)
-                if made is None:
+                if not take(signal):
                     lost["plan"] += 1
-                else:
-                    kept.append(made)
             except Unsendable as why:
                 lost[why.reason] += 1
                 self._say(why)
@@ -204,7 +209,6 @@ class Pipeline:
                 _log.info("%s: %.100r cannot be encoded", self.destination.place.name, signal.name, exc_info=True)
         for reason, count in lost.items():
             self.lose(reason, count)
-        return kept
 
     def lose(self, reason: str, count: int = 1) -> None:
         """Count what was given up."""

@@ -20,6 +20,8 @@ from usagewire.signals import Attributes, Event, Point
 
 LONGEST = 262_144
 """Characters of one text that are looked at. A longer one is replaced: no format could carry it anyway."""
+MEMORABLE, REMEMBERED = 64, 1_024
+"""Characters of one text that is worth remembering as clean, and how many such texts are remembered."""
 DEEPEST, MOST = 32, 100_000
 """Levels, and values, of one structured value that are looked at; what lies beyond is replaced."""
 
@@ -32,6 +34,8 @@ NAMED: Mapping[str, str] = {
     "user.id": "[user]",
 }
 """Attributes that by convention hold nothing but the name of somebody or of a machine."""
+ENTITY = "usage.crash.entity"
+_MARKED = frozenset({*NAMED, ENTITY})
 _ENTITY = re.compile(r"([\w-]+\.)(?![0-9]+$).+", re.DOTALL)
 """`mon.host-a`: a daemon called after its host, unlike `osd.7`."""
 
@@ -49,6 +53,8 @@ class Redactor:
 
     def __init__(self, user: str = "", host: str = "", home: str = "") -> None:
         self._scrub = Scrubber(user, host, home)
+        self._clean: set[str] = set()
+        """Texts in which nothing was found, whatever their attribute is called: most come again and again."""
 
     @classmethod
     def here(cls) -> Redactor:
@@ -79,6 +85,26 @@ class Redactor:
 
     def text(self, name: str, value: str) -> str:
         """``value`` of the attribute ``name``, redacted."""
+        if self._is_plain(value):
+            self._remember(value)
+            return value
+        if exempt(name, value):
+            return value
+        clean = self._scrub(value) if len(value) <= LONGEST else "[long text]"
+        if clean != value:
+            return clean
+        self._remember(value)
+        return value
+
+    def _remember(self, value: str) -> None:
+        if type(value) is str and len(value) <= MEMORABLE:
+            if len(self._clean) >= REMEMBERED:
+                self._clean.clear()
+            self._clean.add(value)
+
+    @staticmethod
+    def _is_plain(value: str) -> bool:
+        """Whether a look at the characters and the length is enough to see that no pattern can match."""
         if (
             "/" not in value
             and ":" not in value
@@ -88,34 +114,31 @@ class Redactor:
         ):
             length = len(value)
             if length < 11:
-                return value
+                return True
             if length < 20:
                 # ten characters in a row, among fewer than twenty: the tenth from either end is one of them
                 number = value[9] in _NUMERIC and value[-10] in _NUMERIC and _NUMBER(value)
-                if not number and (length < 17 or value.count("-") < 5):
-                    return value
-            elif not _DIGIT(value) and value.count("-") < 5:
-                return value
-        if exempt(name, value):
-            return value
-        clean = self._scrub(value) if len(value) <= LONGEST else "[long text]"
-        return value if clean == value else clean
+                return not number and (length < 17 or value.count("-") < 5)
+            return not _DIGIT(value) and value.count("-") < 5
+        return False
 
     def _attributes(self, attributes: Attributes, listed: AbstractSet[str]) -> Attributes:
         changed: dict[str, Any] | None = None
+        known = self._clean
         for name, value in attributes.items():
             clean: Any
+            # of a subclass, what it says of itself need not be what it is
+            if type(value) is str and value in known and name not in _MARKED:
+                continue
+            if isinstance(value, _BARE):
+                continue
             if isinstance(value, str):
                 if name in NAMED:
                     clean = NAMED[name]
-                elif name == "usage.crash.entity":
+                elif name == ENTITY:
                     clean = _ENTITY.sub(r"\1[host]", value)
-                elif len(value) < 14 and value.replace(".", "", 2).isalnum():
-                    continue
                 else:
                     clean = self.text(name, value)
-            elif isinstance(value, _BARE):
-                continue
             else:
                 clean = self._value(name, value, DEEPEST, [MOST])
             if clean is not value and name not in listed:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.resources import Resource
 
+from usagewire import forks
 from usagewire.signals import Event
 
 
 def events(batch: Sequence[ReadableLogRecord]) -> list[tuple[Resource | None, list[Event]]]:
     """The records that are events (have an ``event_name``), resource by resource. Plain logs never pass."""
-    ids = os.urandom(16 * len(batch)).hex()  # one system call for the whole batch
+    ids = draw(len(batch))
     groups: list[tuple[Resource | None, list[Event]]] = []
     group: list[Event] = []
     for number, readable in enumerate(batch):
@@ -39,6 +40,22 @@ def events(batch: Sequence[ReadableLogRecord]) -> list[tuple[Resource | None, li
             )
         )
     return groups
+
+
+def draw(count: int) -> str:
+    """32 random hex digits for each of ``count`` events, in one piece. They tell events apart, and need not be hard to
+    guess, so the system is asked for a seed only: its calls wait for the interpreter's lock while a program is busy."""
+    global _source  # noqa: PLW0603 - another one in a forked child
+    process, randbytes = _source
+    if process != os.getpid():  # a fork may not have been announced to Python
+        with forks.held_up():
+            from random import Random
+        randbytes = Random(os.urandom(32)).randbytes  # noqa: S311 - see above
+        _source = os.getpid(), randbytes
+    return randbytes(16 * count).hex()
+
+
+_source: tuple[int, Callable[[int], bytes]] = (0, os.urandom)
 
 
 def plain(attributes: Mapping[str, Any] | None) -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
 from opentelemetry.sdk.resources import Resource
 
 from usagewire.pipeline.quiet import quiet
-from usagewire.sdk.from_logs import plain
+from usagewire.sdk.from_logs import draw, plain
 from usagewire.sdk.logs import LogExporter
 from usagewire.signals import Event
 
@@ -158,7 +158,7 @@ class LeanLogRecordProcessor(LogRecordProcessor):
         return kept
 
     def _groups(self, batch: list[_Waiting]) -> list[tuple[Resource | None, list[Event]]]:
-        ids = os.urandom(16 * len(batch)).hex()
+        ids = draw(len(batch))
         groups: list[tuple[Resource | None, list[Event]]] = []
         last = None
         group: list[Event] = []

@@ -16,7 +16,6 @@ from usagewire.formats.stone import crashes, devices, report
 from usagewire.signals import (
     Delivered,
     Event,
-    Item,
     Origin,
     Point,
     Request,
@@ -108,7 +107,7 @@ def admit(point: Point, settings: Settings) -> Point | None:
     return point if report.places(point) else None
 
 
-def encode(event: Event, origin: Origin, settings: Settings) -> Item | None:
+def encode(event: Event, origin: Origin, settings: Settings) -> bytes | None:
     """A device's sample as an item of its own; ``None`` for what goes into the report.
 
     Raises `Unsendable` where the event's channel is off, so that it is not even kept.

@@ -13,7 +13,7 @@ import orjson
 from usagewire.errors import Unsendable
 from usagewire.formats.plain import TooLarge, dumps
 from usagewire.formats.stone.times import moment
-from usagewire.signals import Event, Item, Origin
+from usagewire.signals import Event, Origin
 
 DEVICE = "usage.device"
 MOST_SAMPLES, MOST_BYTES = 500, 8 << 20
@@ -34,8 +34,8 @@ _START = b'{"device":'
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,95}")
 
 
-def sample(event: Event, origin: Origin) -> Item:
-    """One ``usage.device`` event as an item. Raises `Unsendable`.
+def sample(event: Event, origin: Origin) -> bytes:
+    """One ``usage.device`` event as an item's data. Raises `Unsendable`.
 
     ``{"device": anonymous id, "time": …, "host": id, "data": smartctl's JSON}``; nothing in it leads to the cluster.
     """
@@ -56,7 +56,7 @@ def sample(event: Event, origin: Origin) -> Item:
         "host": host_id,
         "data": {**scrub(body), "host_id": host_id},
     }
-    return Item(orjson.dumps(content))
+    return orjson.dumps(content)
 
 
 def anonymous(device: str, salt: str) -> str:
