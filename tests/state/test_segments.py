@@ -135,13 +135,25 @@ def test_new_epoch_gets_a_new_segment(tmp_path: Path) -> None:
 
 
 def test_full_segment_is_sealed(tmp_path: Path) -> None:
-    """At 256 KiB."""
+    """At 1 MiB."""
     desk = Desk(tmp_path)
     writer = desk.writer()
-    writer.put("events", items("x" * SEGMENT_BYTES))
+    writer.put("events", items("x" * (SEGMENT_BYTES // 2)))
+    assert [".open"] == suffixes(desk)
+    writer.put("events", items("x" * (SEGMENT_BYTES // 2)))
     writer.put("events", items(1))
 
     assert [".open", ".seg"] == suffixes(desk)
+
+
+def test_a_small_queue_has_small_segments(tmp_path: Path) -> None:
+    """Of what is too much the oldest segment goes, whole: it must not be most of what there is."""
+    desk = Desk(tmp_path, queue_bytes=64_000)
+    writer = desk.writer()
+    for _ in range(4):
+        writer.put("events", items("x" * 2_000))
+
+    assert [".seg", ".seg"] == suffixes(desk)
 
 
 @pytest.mark.slow

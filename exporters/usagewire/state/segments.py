@@ -25,7 +25,10 @@ from usagewire.state.locks import try_lock
 from usagewire.state.paths import Place
 from usagewire.state.totals import Memory, leave_note
 
-SEGMENT_BYTES = 256 << 10
+SEGMENT_BYTES = 1 << 20
+"""Size at which a segment is sealed; less where so little may wait that a single one would be much of it."""
+SHARE = 16
+"""Segments that fill a queue, at least."""
 LOSSES = "counts.signals"
 LOOK_SECONDS = 10.0
 """How old the writer's idea of the queue's size may be."""
@@ -92,6 +95,7 @@ class Writer:
         """``stance`` is asked before and after every write and must be cheap. Items past twice ``queue_bytes`` on disk
         are refused."""
         self._place, self._stance, self._most, self._clock = place, stance, 2 * queue_bytes, clock
+        self._whole = min(SEGMENT_BYTES, queue_bytes // SHARE)
         self._begin()
 
     def _begin(self) -> None:
@@ -195,7 +199,7 @@ class Writer:
                 segment.users -= 1
                 segment.acknowledged += kept
                 fate: Fate = _fate(after) if not consented else "leave" if not linked else "" if synced else "seal"
-                if segment.written >= SEGMENT_BYTES:
+                if segment.written >= self._whole:
                     fate = fate or "seal"
                 self._retire(folder, segment, fate)
             if not consented:
