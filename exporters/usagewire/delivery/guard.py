@@ -1,7 +1,7 @@
 """Bounds an exchange from outside, whatever the server does: a deadline for the whole of it, and `Guard.abort`.
 
 A socket's own timeout starts anew with every byte that trickles in, so a server that drips its headers could hold a
-sender for days. Here a timer shuts the sockets down instead; whoever was waiting on one wakes at once.
+sender for days. Here another thread shuts the sockets down instead; whoever was waiting on one wakes at once.
 """
 
 from __future__ import annotations
@@ -34,30 +34,28 @@ class Guard:
         """Why the exchange was cut short; empty while it was not."""
         self._sockets: WeakSet[socket.socket] = WeakSet()
         self._lock = threading.Lock()
-        self._exchange = object()
         self._deadline = 0.0
-        self._aborted = False
+        self._why = ""
+        self._under_way = self._aborted = False
+        self._ticking: threading.Event | None = None  # set: the thread that watches the time is to look at once
         self._pid = os.getpid()
 
     @contextlib.contextmanager
     def exchange(self, seconds: float) -> Generator[None, None, None]:
         """The time of one exchange; raises `TimeoutError` when it was aborted before it began."""
-        this = object()
         with self._lock:
             if self._aborted:
                 raise TimeoutError
-            self._exchange, self.ended = this, ""
+            self._under_way, self.ended = True, ""
             self._deadline = time.monotonic() + seconds
-        timer = threading.Timer(seconds, self._expire, (this, f"timed out after {seconds * 1000:.0f} ms"))
-        timer.daemon = True  # no exit waits for it
-        with contextlib.suppress(RuntimeError):  # at the end of Python 3.12: the sockets still have their timeouts
-            timer.start()
+            self._why = f"timed out after {seconds * 1000:.0f} ms"
+            if self._ticking is None:
+                self._tick()
         try:
             yield
         finally:
-            timer.cancel()
             with self._lock:
-                self._exchange = object()  # a timer that fires only now finds its exchange over
+                self._under_way = False
 
     def abort(self) -> None:
         """End the exchange in progress, and every later one at its start."""
@@ -66,11 +64,28 @@ class Guard:
         with self._lock:
             self._aborted = True
             self._shut("aborted")
+            if self._ticking is not None:
+                self._ticking.set()
 
-    def _expire(self, exchange: object, why: str) -> None:
-        with self._lock:
-            if exchange is self._exchange:
-                self._shut(why)
+    def _tick(self) -> None:
+        """Have a thread that watches the time. One serves every exchange that begins before its first is due: starting
+        one for each would keep the courier of a busy program waiting."""
+        look = threading.Event()
+        thread = threading.Thread(target=self._expire, args=(look,), name="usagewire-time", daemon=True)
+        with contextlib.suppress(RuntimeError):  # at the end of Python 3.12: the sockets still have their timeouts
+            thread.start()
+            self._ticking = look
+
+    def _expire(self, look: threading.Event) -> None:
+        while True:
+            with self._lock:
+                left = self._deadline - time.monotonic()
+                if not self._under_way or self._aborted or left <= 0:
+                    if self._under_way and not self._aborted:
+                        self._shut(self._why)
+                    self._ticking = None
+                    return
+            look.wait(left)
 
     def _shut(self, why: str) -> None:
         self.ended = why
