@@ -1,7 +1,7 @@
 """requests, cut down to what may speak for us; imported when the first request leaves, never sooner.
 
-Its adapter and connection pool are used, its `Session` is not: a session would add credentials from ~/.netrc, keep
-cookies, follow redirects and read environment variables of its own accord.
+Its adapter finds the way to an endpoint, and urllib3's connection pool goes it. Its `Session` is not used: it would add
+credentials from ~/.netrc, keep cookies, follow redirects and read environment variables of its own accord.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import socket
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import requests
@@ -43,16 +43,25 @@ class Client:
         self._adapter = _Adapter(guard, self._trust)
         self._proxy = proxy
         self._certificate = (certificate, key or certificate) if certificate else None
+        self._way: tuple[str, HTTPConnectionPool, str] | None = None  # URL → pool and path: mostly there is but one
 
     def call(self, method: str, url: str, headers: Mapping[str, str], body: bytes, seconds: float) -> Response:
         """One request, one answer: no redirect followed. Raises whatever goes wrong before an answer's headers are
         complete; an answer that breaks off later is what came of it."""
-        prepared = requests.Request(method, url, headers=dict(headers), data=body).prepare()
-        proxies = self._proxies(url)
-        if proxies.get("https", "http").startswith("socks"):
-            raise ConfigError(["proxy: only http:// and https:// proxies are known"])
-        answer = self._adapter.send(
-            prepared, stream=True, timeout=seconds, verify=self._trust, cert=self._certificate, proxies=proxies
+        if self._way is None or self._way[0] != url:
+            self._way = (url, *self._find(url))
+        _, pool, path = self._way
+        answer = pool.urlopen(
+            method,
+            path,
+            body,
+            headers,
+            retries=False,
+            redirect=False,
+            assert_same_host=False,
+            timeout=seconds,
+            preload_content=False,
+            decode_content=False,
         )
         if self._guard.ended:  # to http.client, headers that break off are complete
             answer.close()
@@ -60,7 +69,7 @@ class Client:
         found = bytearray()
         try:
             while len(found) < LIMIT:
-                piece = answer.raw.read(min(_PIECE, LIMIT - len(found)), decode_content=False)
+                piece = answer.read(min(_PIECE, LIMIT - len(found)), decode_content=False)
                 if not piece:
                     break
                 found += piece
@@ -68,7 +77,15 @@ class Client:
             pass  # the status counts: to ask again because of a broken body would deliver twice
         finally:
             answer.close()
-        return Response(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, bytes(found))
+        return Response(answer.status, {name.lower(): answer.headers[name] for name in answer.headers}, bytes(found))
+
+    def _find(self, url: str) -> tuple[HTTPConnectionPool, str]:
+        prepared = requests.Request("POST", url).prepare()
+        proxies = self._proxies(url)
+        if proxies.get("https", "http").startswith("socks"):
+            raise ConfigError(["proxy: only http:// and https:// proxies are known"])
+        pool = self._adapter.get_connection_with_tls_context(prepared, self._trust, proxies, self._certificate)
+        return cast("HTTPConnectionPool", pool), self._adapter.request_url(prepared, proxies)
 
     def _proxies(self, url: str) -> dict[str, str]:
         if urlsplit(url).scheme != "https":

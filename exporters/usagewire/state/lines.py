@@ -24,7 +24,8 @@ from usagewire.formats import plain
 from usagewire.signals import Event, Histogram, Point
 
 try:
-    from isal.isal_zlib import crc32  # a sixth of zlib's time
+    # a sixth of zlib's time
+    from isal.isal_zlib import crc32  # pyright: ignore[reportUnknownVariableType]
 except ImportError:
     from zlib import crc32
 
