@@ -114,7 +114,6 @@ class _Adapter(HTTPAdapter):
             outer = None
             if proxy.startswith("https:"):  # TLS to the proxy, where urllib3 loads no certificates of its own
                 outer = self._context()
-                outer.check_hostname = True  # urllib3 1 leaves it to its connections, which forget it towards a proxy
                 folder = Path(self._trust).is_dir()
                 outer.load_verify_locations(None if folder else self._trust, self._trust if folder else None)
             manager = super().proxy_manager_for(proxy, ssl_context=self._context(), proxy_ssl_context=outer, **kwargs)
