@@ -17,6 +17,7 @@ from typing import Any
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
 from opentelemetry.sdk.resources import Resource
 
+from usagewire import forks
 from usagewire.pipeline.quiet import quiet
 from usagewire.sdk.from_logs import draw, plain
 from usagewire.sdk.logs import LogExporter
@@ -64,7 +65,7 @@ class LeanLogRecordProcessor(LogRecordProcessor):
             os.register_at_fork(after_in_child=after_fork)
 
     def _begin(self) -> None:
-        self._process = os.getpid()
+        self._process = forks.process()
         self._queue: deque[_Waiting] = deque()
         self._resources: dict[int, Resource | None] = {}
         self._wake = threading.Event()
@@ -74,7 +75,7 @@ class LeanLogRecordProcessor(LogRecordProcessor):
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         """Take an event; never waits."""
-        if self._process != os.getpid():  # uWSGI forks in C, past Python's hooks
+        if self._process != forks.process():  # uWSGI forks in C, past Python's hooks
             self._begin()
         try:
             self._take(log_record)
@@ -144,7 +145,7 @@ class LeanLogRecordProcessor(LogRecordProcessor):
 
     def _export(self, until: float) -> bool:
         """Write everything, batch by batch, until ``until`` (monotonic seconds)."""
-        if self._process != os.getpid():
+        if self._process != forks.process():
             self._begin()
         kept = True
         with self._exporting, quiet():
