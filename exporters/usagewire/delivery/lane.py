@@ -63,16 +63,15 @@ class Lane:
 
     def pause(self, *, hurry: bool, force: bool) -> float:
         """Seconds until the next request may leave; 0: now."""
-        backlog = self._queue.backlog(self.name)
-        if not backlog.items:
+        waits = self._queue.weight(self.name)
+        if waits.oldest is None:
             return TICK
         now, outcome = self._clock(), self.outcome
         wait = outcome.wait(now)
         if wait and not force and (outcome.retry_by_server or not hurry):
             return wait / SECOND
-        age = (now - backlog.oldest) / SECOND if backlog.oldest is not None else TICK
-        full = backlog.items >= MOST_ITEMS or backlog.bytes >= MOST_BYTES // 2
-        if hurry or full or not 0 <= age < TICK:
+        age = (now - waits.oldest) / SECOND
+        if hurry or waits.bytes >= MOST_BYTES // 2 or not 0 <= age < TICK:
             return 0.0
         return TICK - age
 

@@ -196,7 +196,7 @@ def pack(items: Sequence[bytes], settings: Settings, now: int, attempt: int) -> 
     room = BATCH_BYTES - len(b'{"batch":[') - len(tail)
     taken: list[bytes] = []
     for item in items[:BATCH_EVENTS]:
-        data = _identified(item, user)
+        data = _identified(item, user) if user else item
         room -= len(data) + 1
         if taken and (room < 0 or item.startswith(_UPSTREAM_START)):
             break
@@ -213,7 +213,7 @@ def _user(settings: Settings) -> bytes:
 
 def _identified(item: bytes, user: bytes) -> bytes:
     """The item with its ``userId``, where that fits."""
-    if not user or len(item) + len(user) > EVENT_BYTES:
+    if len(item) + len(user) > EVENT_BYTES:
         return item
     return b"{" + user + item[1:]
 

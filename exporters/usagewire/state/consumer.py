@@ -30,7 +30,7 @@ from usagewire.state.paths import Place
 from usagewire.state.period import Compile
 from usagewire.state.purge import purge
 from usagewire.state.sent import Sent
-from usagewire.state.shelf import Backlog, Entries, Shelf, Source
+from usagewire.state.shelf import Backlog, Entries, Shelf, Source, Weight
 from usagewire.state.taking import KEPT_BYTES, Taker, keep_damage
 from usagewire.state.withdraw import Without, drop_copies, drop_from_reports, drop_signals, stale
 
@@ -245,6 +245,11 @@ class Consumer:
     def backlog(self, lane: str | None = None) -> Backlog:
         """How much is owed, in all or by one lane."""
         return self._shelf.backlog(self.ledger.offsets, lane)
+
+    def weight(self, lane: str = "") -> Weight:
+        """How much room it takes, and since when the oldest waits: what decides whether a request leaves now. Unlike
+        `backlog` it looks into no file."""
+        return self._shelf.weight(self.ledger.offsets, lane)
 
     # -- what became of it ------------------------------------------------------------------------------------------
 

@@ -145,6 +145,14 @@ def used_bytes(place: Place) -> int:
     return total
 
 
+def file_bytes(path: Path) -> int:
+    """Length of one file; 0 when it is gone."""
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0
+
+
 def file_blocks(path: Path) -> int:
     """Allocated bytes of one file; 0 when it is gone."""
     try:

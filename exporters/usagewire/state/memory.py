@@ -17,7 +17,7 @@ from usagewire.state.ledger import Ledger
 from usagewire.state.listing import SIGNALS, channel_folder, channel_of
 from usagewire.state.period import Compile
 from usagewire.state.segments import Outcome
-from usagewire.state.shelf import Backlog, Entries, Entry
+from usagewire.state.shelf import Backlog, Entries, Entry, Weight
 from usagewire.state.withdraw import drop_signals, stale
 
 
@@ -132,6 +132,11 @@ class MemoryQueue:
             entries = self._of(lane)
             size = self._bytes if len(entries) == len(self._entries) else sum(len(entry.data) for entry in entries)
             return Backlog(len(entries), size, next((entry.time for entry in entries), None))
+
+    def weight(self, lane: str = "") -> Weight:
+        """As `Consumer.weight`."""
+        found = self.backlog(lane)
+        return Weight(found.bytes, found.oldest)
 
     def _of(self, lane: str | None) -> Collection[Entry]:
         """The entries of a lane, which in memory is an entry's source; of all that there are, where there is one."""

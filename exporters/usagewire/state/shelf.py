@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, overload
 
 from usagewire.state.files import read_file
 from usagewire.state.lines import Line, is_item, item_data, items, scan
+from usagewire.state.listing import file_bytes
 
 
 class Entry(NamedTuple):
@@ -79,6 +80,14 @@ class Backlog(NamedTuple):
     """Time of the oldest, in nanoseconds."""
 
 
+class Weight(NamedTuple):
+    """How much room what waits takes."""
+
+    bytes: int
+    oldest: int | None
+    """Time of the oldest, in nanoseconds; ``None``: nothing waits."""
+
+
 class Source(NamedTuple):
     """A file of items."""
 
@@ -111,16 +120,18 @@ class Shelf:
         self.sources: dict[str, Source] = {}
         self._read: dict[str, Content] = {}
         self._sizes: dict[str, tuple[int, int, int]] = {}  # offset, items and bytes after it
+        self._ends: dict[str, int] = {}
 
     def stock(self, sources: Iterable[Source]) -> None:
         """Replace the sources; they do not change while they are here."""
         self.sources = {source.name: source for source in sorted(sources, key=lambda one: (one.time, one.name))}
         self._read = {name: found for name, found in self._read.items() if name in self.sources}
         self._sizes = {name: found for name, found in self._sizes.items() if name in self.sources}
+        self._ends = {name: found for name, found in self._ends.items() if name in self.sources}
 
     def remove(self, name: str) -> None:
         """Forget a source that is done with."""
-        for known in (self.sources, self._read, self._sizes):
+        for known in (self.sources, self._read, self._sizes, self._ends):
             known.pop(name, None)
 
     def content(self, name: str, offset: int = 0) -> Content:
@@ -181,6 +192,21 @@ class Shelf:
             if known[1] and oldest is None:
                 oldest = source.time
         return Backlog(items, size, oldest)
+
+    def weight(self, offsets: Mapping[str, int], lane: str) -> Weight:
+        """Of one lane; reads nothing."""
+        size = 0
+        oldest: int | None = None
+        for name, source in list(self.sources.items()):
+            if source.lane != lane:
+                continue
+            if name not in self._ends:
+                self._ends[name] = file_bytes(source.path)
+            owed = self._ends[name] - offsets.get(name, 0)
+            if owed > 0:
+                size += owed
+                oldest = source.time if oldest is None else oldest
+        return Weight(size, oldest)
 
     def _measure(self, name: str, offset: int) -> tuple[int, int, int]:
         if name in self._read:
