@@ -240,12 +240,12 @@ def save(place: Place, ledger: Ledger) -> None:
     if found and found[-1] > ledger.serial:
         (place.folder / f"{prefix}{ledger.serial}").unlink(missing_ok=True)
         raise HolderLost(f"{place.folder}: another process is at version {found[-1]} of the ledger")
-    prune(place, ledger)
+    prune(place, ledger, found)
 
 
-def prune(place: Place, ledger: Ledger) -> None:
-    """Unlink all but the two newest versions."""
-    for serial in versions(place, ledger.epoch):
+def prune(place: Place, ledger: Ledger, found: Iterable[int] | None = None) -> None:
+    """Unlink all but the two newest of the versions ``found``; ``None``: look for them."""
+    for serial in versions(place, ledger.epoch) if found is None else found:
         if serial < ledger.serial - 1:
             (place.folder / f"{ledger.epoch}-ledger-{serial}").unlink(missing_ok=True)
 

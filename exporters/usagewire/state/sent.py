@@ -38,17 +38,21 @@ class Sent:
         self._place, self._most, self._clock = place, most, clock
         self.uncertain: set[str] = set()
         """Lanes whose last request may have arrived although nobody saw the answer."""
+        self._left: dict[str, set[str]] = {}  # lane → names of copies that are not settled
         self._room = -1  # bytes until the folder is looked through again, which asks for the size of every file
 
     def begin(self, epoch: str) -> None:
         """Look at what the holder before left."""
         self._room = -1
-        self.uncertain = {_lane(name) for name in self._unsettled(epoch, ".open")}
+        unsettled = self._unsettled(epoch)
+        self.uncertain = {_lane(name) for name in unsettled if name.endswith(".open")}
+        self._left = {}
+        for name in unsettled:
+            self._left.setdefault(_lane(name), set()).add(name)
 
     def sending(self, epoch: str, url: str, body: bytes, count: int, packed: bytes = b"", lane: str = "") -> str:
         """Write the copy; returns its name, empty when it could not be written. ``packed``: ``body`` as gzip made it,
         where it leaves so, which takes a tenth of the room."""
-        before = [name for name in self._unsettled(epoch) if _lane(name) == lane]
         content: dict[str, Any] = {"time": self._clock(), "url": url, "count": count, "bytes": len(body)}
         key, text = _text(body, packed)
         if len(text) <= self._most * 3 // 4:  # or it would push everything out, itself included
@@ -64,7 +68,10 @@ class Sent:
                 if attempt == 2:
                     return ""
                 trim(self._place.sent, 0)
-        self._unlink(before)
+        for before in self._left.get(lane, ()):
+            with suppress(OSError):
+                (self._place.sent / before).unlink()
+        self._left[lane] = {f"{name}.open"}
         return name
 
     def sent(self, name: str, verdict: str, status: int | None, lane: str = "") -> None:
@@ -85,7 +92,8 @@ class Sent:
             finally:
                 os.close(descriptor)
             if not uncertain:
-                path.rename(path.with_suffix(".json" if settled else ".retry"))
+                done = path.rename(path.with_suffix(".json" if settled else ".retry"))
+                self._left[lane] = set() if settled else {done.name}
                 sync_folder(self._place.sent)
             if self._room < 0:
                 trim(self._place.sent, self._most - self._most // 8)
@@ -104,14 +112,9 @@ class Sent:
             except (OSError, ValueError):
                 path.unlink(missing_ok=True)
 
-    def _unsettled(self, epoch: str, *suffixes: str) -> list[str]:
-        wanted = suffixes or (".open", ".retry")
-        return [name for name in names(self._place.sent) if split(name)[1] in wanted and epoch_of(name) == epoch]
-
-    def _unlink(self, unsettled: list[str]) -> None:
-        for name in unsettled:
-            with suppress(OSError):
-                (self._place.sent / name).unlink()
+    def _unsettled(self, epoch: str) -> list[str]:
+        found = names(self._place.sent)
+        return [name for name in found if split(name)[1] in (".open", ".retry") and epoch_of(name) == epoch]
 
 
 def _text(body: bytes, packed: bytes) -> tuple[str, str]:
