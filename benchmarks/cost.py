@@ -1,7 +1,7 @@
 """What one event costs, beside the peers and the bare SDK, in one run on one machine.
 
     make bench
-    python -m benchmarks.cost [--events 20000] [--rounds 3] [--latency-millis 50] [--json]
+    python -m benchmarks.cost [--events 100000] [--rounds 3] [--latency-millis 50] [--json]
 
 Each contender (`contenders.py`) is a process of its own that emits to a server on this machine; the rounds are
 interleaved. Only the ratios mean anything: machines differ, and this one may be busy. Of the throughput at a latency:
@@ -164,7 +164,7 @@ def installed(name: str) -> bool:
 def main() -> None:
     """Run all rounds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=20_000)
+    parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--latency-millis", type=float, default=0.0)
     parser.add_argument("--json", action="store_true", help="print the medians as JSON")
