@@ -29,7 +29,7 @@ def main() -> None:
     rounds = "1" if quick else "5"
     results = {
         "cost": run("cost", "--rounds", rounds),
-        "slow": run("cost", "--rounds", "1", "--events", "10000", "--latency-millis", "50"),
+        "slow": run("cost", "--rounds", "1", "--events", "50000", "--latency-millis", "50"),
         "edges": run("edges", "--rounds", rounds, "--waiting", "20000" if quick else "100000"),
         "reports": run("reports", "--rounds", rounds),
     }

@@ -24,8 +24,7 @@ def generation(left):
         assert forks.process() == os.getpid()
 
 if sys.argv[2] == "without the kernel's help":
-    forks._sealed = bytes(1)
-    forks._seal = lambda: bytes(1)
+    forks._WIPE_ON_FORK = -1
 generation(3)
 print("done")
 """
@@ -51,6 +50,7 @@ from usagewire import forks
 def never():
     raise AssertionError
 
+forks.process()
 known, os.getpid = os.getpid(), never
 assert forks.process() == known
 print("done")

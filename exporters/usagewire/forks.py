@@ -10,12 +10,14 @@ keeps the lock alive when the parent is long gone.
 from __future__ import annotations
 
 import functools
-import mmap
 import os
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext, suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import mmap
 
 T = TypeVar("T")
 PATIENCE = 5.0
@@ -24,35 +26,42 @@ PATIENCE = 5.0
 _WIPE_ON_FORK = 18
 """Linux's MADV_WIPEONFORK: a child finds zeros in such memory."""
 
-
-def _seal() -> bytes | mmap.mmap:
-    """Memory that begins with a 1 in this process and with a 0 in a child of it; where there is none such, a 0."""
-    try:
-        page = mmap.mmap(-1, 1, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        page.madvise(_WIPE_ON_FORK)
-    except (AttributeError, OSError):  # not Linux, or older than 4.14
-        return bytes(1)
-    page[0] = 1
-    return page
+_loading = threading.RLock()
+_process = os.getpid()
+_seal: bytes | mmap.mmap | None = bytes(1)
+"""Begins with a 1, and in a child with a 0, as it does before anybody has asked; ``None``: cannot be had here."""
 
 
 def process() -> int:
     """`os.getpid()`, for who asks once per event: by a look at memory, where that is possible, not by a system call.
     True also in a child of which Python was not told: uWSGI forks in C."""
-    if not _sealed[0] and _process != os.getpid():
-        _after_in_child()
+    if not (_seal and _seal[0]):
+        _look()
     return _process
 
 
-_loading = threading.RLock()
-_process = os.getpid()
-_sealed = _seal()
+def _look() -> None:
+    global _seal  # noqa: PLW0603 - one per process
+    if _process != os.getpid():
+        _after_in_child()
+    if _seal is not None:
+        import mmap  # takes a millisecond or two
+
+        try:
+            page = mmap.mmap(-1, 1, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            page.madvise(_WIPE_ON_FORK)
+            page[0] = 1
+        except (AttributeError, OSError):  # not Linux, or older than 4.14
+            _seal = None
+        else:
+            _seal = page
 
 
 @contextmanager
 def held_up() -> Generator[None]:
     """No fork of this process while this lasts; for what is short and waits for no other thread."""
-    process()
+    if _process != os.getpid():  # forked past Python's hooks
+        _after_in_child()
     with _loading:
         yield
 
@@ -76,10 +85,10 @@ def _after_in_parent() -> None:
 
 
 def _after_in_child() -> None:
-    global _loading, _process, _sealed  # noqa: PLW0603 - whoever held the lock may not have come along
+    global _loading, _process, _seal  # noqa: PLW0603 - whoever held the lock may not have come along
     _loading = threading.RLock()
     _process = os.getpid()
-    _sealed = _seal()
+    _seal = _seal and bytes(1)
 
 
 if hasattr(os, "register_at_fork"):

@@ -77,6 +77,7 @@ class Client:
             pass  # the status counts: to ask again because of a broken body would deliver twice
         finally:
             answer.close()
+            answer.release_conn()
         return Response(answer.status, {name.lower(): answer.headers[name] for name in answer.headers}, bytes(found))
 
     def _find(self, url: str) -> tuple[HTTPConnectionPool, str]:
