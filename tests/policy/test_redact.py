@@ -14,7 +14,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from hypothesis.provisional import urls
 
-from usagewire.policy.redact import LONGEST, Redactor
+from usagewire.policy.redact import LONGEST, MEMORABLE, REMEMBERED, Redactor
 from usagewire.signals import Event, Point
 
 HERE = Redactor.here()
@@ -446,3 +446,53 @@ def test_hardware_addresses(mac: str) -> None:
     assert ("[mac]", "eth0 is [mac]!") == (redactor.text("x", mac), redactor.text("x", f"eth0 is {mac}!"))
     for longer in (f"{mac}:9", f"{mac}-0a", f"a{mac}"):
         assert "[mac]" not in redactor.text("x", longer)
+
+
+# -- what is remembered -------------------------------------------------------------------------------------------
+
+
+class Liar(str):
+    """Says of itself that it is another text."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        return hash("mysql")
+
+    def __eq__(self, other: object) -> bool:
+        return other == "mysql"
+
+
+def test_a_text_that_was_clean_once_is_still_nobodys_name() -> None:
+    """That it was let through under one name does not let it through where names are hidden."""
+    redactor = Redactor("bob", "wombat")
+    found = {"database": "wombat-7", "usage.crash.entity": "mon.a", "x": "mon.a"}
+    assert {"database": "wombat-7", "usage.crash.entity": "mon.[host]", "x": "mon.a"} == attributes(redactor, found)
+
+    again = {"host.name": "wombat-7", "user.id": "wombat-7", "usage.crash.entity": "mon.a", "database": "wombat-7"}
+
+    expected = {"host.name": "[host]", "user.id": "[user]", "usage.crash.entity": "mon.[host]", "database": "wombat-7"}
+    assert expected == attributes(redactor, again)
+
+
+def test_a_text_that_only_claims_to_be_a_clean_one_is_looked_at() -> None:
+    """A program's own class may say anything when it is compared."""
+    redactor = Redactor()
+    attributes(redactor, {"database": "mysql"})
+
+    assert "[email]" == str.__str__(attributes(redactor, {"database": Liar("bob@example.com")})["database"])
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    """In number and in length, whatever a program says."""
+    redactor = Redactor()
+    for number in range(3 * REMEMBERED):
+        attributes(redactor, {"number": f"number {number}", "long": "x" * (MEMORABLE + 1 + number % 7)})
+
+    assert 0 < len(redactor._clean) <= REMEMBERED
+    assert max(map(len, redactor._clean)) <= MEMORABLE
+
+
+def attributes(redactor: Redactor, said: dict[str, Any]) -> dict[str, Any]:
+    """What leaves of an event's attributes."""
+    return dict(redactor.event(Event("e", 1, UUID, said)).attributes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -48,6 +50,26 @@ def emitted(**said: Any) -> Event:
     finally:
         capture.provider.shutdown()
     return event
+
+
+@pytest.mark.parametrize("hooks", [True, False], ids=["by Python", "past Python's hooks"])
+def test_no_two_processes_draw_the_same_ids(hooks: bool) -> None:
+    """A child goes on with a seed of its own: a receiver would drop its events as repeats of the parent's."""
+    fork = os.fork if hooks else ctypes.PyDLL(None).fork
+    before = from_logs.draw(2)
+    reading, writing = os.pipe()
+    pid = fork()
+    if not pid:
+        os.write(writing, from_logs.draw(2).encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    drawn = before + os.read(reading, 64).decode() + from_logs.draw(2)
+    os.close(reading)
+    os.close(writing)
+
+    found = [drawn[at : at + 32] for at in range(0, len(drawn), 32)]
+    assert 6 == len(set(found)) == len(found)
+    assert [32] * 6 == [len(one) for one in found]
 
 
 def test_a_record_with_a_name_is_an_event() -> None:

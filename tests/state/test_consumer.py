@@ -96,6 +96,25 @@ def test_holder_of_a_removed_lock_lets_go(tmp_path: Path, again: bool) -> None:
 # -- items ----------------------------------------------------------------------------------------------------------
 
 
+def test_weight_is_known_without_a_look_inside(tmp_path: Path) -> None:
+    """What is owed, in bytes, and since when: whether a request leaves is asked far more often than one does."""
+    desk = Desk(tmp_path)
+    writer = desk.writer()
+    begun = desk.now
+    writer.put("events", items("a", "b", "c"))
+    writer.close()
+    [path] = (desk.place.queue / "events").iterdir()
+    size = path.stat().st_size
+    consumer = desk.consumer()
+    assert (size, begun) == consumer.weight()
+
+    first = consumer.waiting(1, 1 << 20)
+    consumer.delivered(first)
+    assert (size - first.ends[0], begun) == consumer.weight()
+    consumer.delivered(consumer.waiting(9, 1 << 20))
+    assert (0, None) == consumer.weight()
+
+
 def test_items_wait_oldest_first(tmp_path: Path) -> None:
     """Over segments and processes, in the order in which their segments were begun."""
     desk = Desk(tmp_path)
