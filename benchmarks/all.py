@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks import queue
 from benchmarks.cost import table
 
 HERE = Path(__file__).parent
@@ -32,6 +33,7 @@ def main() -> None:
         "slow": run("cost", "--rounds", "1", "--events", "50000", "--latency-millis", "50"),
         "edges": run("edges", "--rounds", rounds, "--waiting", "20000" if quick else "100000"),
         "reports": run("reports", "--rounds", rounds),
+        "queue": run("queue", "--rounds", "1" if quick else "3"),
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "results.json").write_text(json.dumps(results, indent=2))
@@ -43,6 +45,8 @@ def main() -> None:
         print(f"\n{key}")
         for name, value in by_name.items():
             print(f"    {name:52}{value:12,.2f}")
+    print()
+    queue.table(results["queue"])
     subprocess.run([sys.executable, "-m", "benchmarks.plot", str(RESULTS / "results.json"), str(RESULTS)], check=True)
     print(f"\nresults and pictures: {RESULTS}")
 

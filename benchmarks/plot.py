@@ -27,6 +27,8 @@ TITLES = {
     "import": "Milliseconds to import, over the SDK's own",
     "exit": "Milliseconds to end, endpoint silent",
     "memory": "MiB grown with 100,000 events waiting, endpoint silent",
+    "reports": "Reports, milliseconds",
+    "queue": "The queue on disk: items per second, by items per batch",
 }
 
 
@@ -36,7 +38,8 @@ def draw(name: str, found: dict[str, float], folder: Path) -> None:
     bars = {who: value for who, value in found.items() if who != FLOOR}
     figure, axes = plt.subplots(figsize=(7, 0.45 * len(bars) + 1.1), layout="constrained")
     colours = [OURS if who.startswith("usagewire") else OTHERS for who in bars]
-    axes.bar_label(axes.barh(list(bars), list(bars.values()), color=colours), fmt="{:,.1f}", padding=3, fontsize=8)
+    label = "{:,.2f}" if max(bars.values()) < 20 else "{:,.1f}"
+    axes.bar_label(axes.barh(list(bars), list(bars.values()), color=colours), fmt=label, padding=3, fontsize=8)
     if floor:
         axes.axvline(floor, color="black", linewidth=0.8, linestyle=":")
         axes.annotate("the bare SDK", (floor, -0.5), fontsize=7, ha="center", annotation_clip=False)
@@ -45,6 +48,24 @@ def draw(name: str, found: dict[str, float], folder: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(TITLES[name], fontsize=10, loc="left", pad=14)
     figure.savefig(folder / f"{name}.png", dpi=120)
+    plt.close(figure)
+
+
+def draw_queue(found: dict[str, dict[str, float]], folder: Path) -> None:
+    """One line per number of processes, and the disk's own; batch size and rate on logarithmic scales."""
+    figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    lines = {name: rates for name, rates in found.items() if "" not in rates}
+    for name, rates in lines.items():
+        alone = "process" not in name
+        style: dict[str, Any] = {"color": "black", "linestyle": ":"} if alone else {"marker": "o", "markersize": 3}
+        axes.loglog([int(batch) for batch in rates], list(rates.values()), label=name, linewidth=1.2, **style)
+    for name, rates in found.items():
+        if name not in lines:
+            axes.axhline(rates[""], color=OTHERS, linewidth=0.8, linestyle="--", label=name)
+    axes.legend(fontsize=7, frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(TITLES["queue"], fontsize=10, loc="left", pad=14)
+    figure.savefig(folder / "queue.png", dpi=120)
     plt.close(figure)
 
 
@@ -59,6 +80,8 @@ def main() -> None:
     draw("slow", {who: found["rate"] for who, found in results["slow"].items() if who != FLOOR}, folder)
     for name, found in results["edges"].items():
         draw(name, found, folder)
+    draw("reports", results["reports"], folder)
+    draw_queue(results["queue"], folder)
 
 
 if __name__ == "__main__":
