@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from opentelemetry.attributes import BoundedAttributes
@@ -44,18 +45,16 @@ def events(batch: Sequence[ReadableLogRecord]) -> list[tuple[Resource | None, li
 
 def draw(count: int) -> str:
     """32 random hex digits for each of ``count`` events, in one piece. They tell events apart, and need not be hard to
-    guess, so the system is asked for a seed only: its calls wait for the interpreter's lock while a program is busy."""
-    global _source  # noqa: PLW0603 - another one in a forked child
-    process, randbytes = _source
-    if process != os.getpid():  # a fork may not have been announced to Python
-        with forks.held_up():
-            from random import Random
-        randbytes = Random(os.urandom(32)).randbytes  # noqa: S311 - see above
-        _source = os.getpid(), randbytes
-    return randbytes(16 * count).hex()
+    guess, so the system is asked for a seed only: what it takes long over waits for a busy program's lock."""
+    return _randbytes(os.getpid())(16 * count).hex()  # a fork may not have been announced to Python
 
 
-_source: tuple[int, Callable[[int], bytes]] = (0, os.urandom)
+@lru_cache(maxsize=1)
+def _randbytes(process: int) -> Callable[[int], bytes]:
+    """Seeded once per ``process``: a child must not repeat its parent's ids."""
+    with forks.held_up():
+        from random import Random
+    return Random(os.urandom(32)).randbytes  # noqa: S311 - ids are no secrets
 
 
 def plain(attributes: Mapping[str, Any] | None) -> Mapping[str, Any]:
