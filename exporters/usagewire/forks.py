@@ -28,40 +28,39 @@ _WIPE_ON_FORK = 18
 
 _loading = threading.RLock()
 _process = os.getpid()
-_seal: bytes | mmap.mmap | None = bytes(1)
+_mark: bytes | mmap.mmap | None = bytes(1)
 """Begins with a 1, and in a child with a 0, as it does before anybody has asked; ``None``: cannot be had here."""
 
 
 def process() -> int:
     """`os.getpid()`, for who asks once per event: by a look at memory, where that is possible, not by a system call.
     True also in a child of which Python was not told: uWSGI forks in C."""
-    if not (_seal and _seal[0]):
+    if not (_mark and _mark[0]):
         _look()
     return _process
 
 
 def _look() -> None:
-    global _seal  # noqa: PLW0603 - one per process
-    if _process != os.getpid():
-        _after_in_child()
-    if _seal is not None:
+    global _mark  # noqa: PLW0603 - one per process
+    _notice()
+    if _mark is None:
+        return
+    with held_up():
         import mmap  # takes a millisecond or two
-
-        try:
-            page = mmap.mmap(-1, 1, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-            page.madvise(_WIPE_ON_FORK)
-            page[0] = 1
-        except (AttributeError, OSError):  # not Linux, or older than 4.14
-            _seal = None
-        else:
-            _seal = page
+    try:
+        page = mmap.mmap(-1, 1, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        page.madvise(_WIPE_ON_FORK)
+        page[0] = 1
+    except (AttributeError, OSError):  # not Linux, or older than 4.14
+        _mark = None
+    else:
+        _mark = page
 
 
 @contextmanager
 def held_up() -> Generator[None]:
     """No fork of this process while this lasts; for what is short and waits for no other thread."""
-    if _process != os.getpid():  # forked past Python's hooks
-        _after_in_child()
+    _notice()
     with _loading:
         yield
 
@@ -75,6 +74,11 @@ class cached_property(functools.cached_property[T]):
         self.lock = nullcontext()
 
 
+def _notice() -> None:
+    if _process != os.getpid():  # forked past Python's hooks
+        _after_in_child()
+
+
 def _before() -> None:
     _loading.acquire(timeout=PATIENCE)
 
@@ -85,10 +89,10 @@ def _after_in_parent() -> None:
 
 
 def _after_in_child() -> None:
-    global _loading, _process, _seal  # noqa: PLW0603 - whoever held the lock may not have come along
+    global _loading, _process, _mark  # noqa: PLW0603 - whoever held the lock may not have come along
     _loading = threading.RLock()
     _process = os.getpid()
-    _seal = _seal and bytes(1)
+    _mark = _mark and bytes(1)
 
 
 if hasattr(os, "register_at_fork"):
