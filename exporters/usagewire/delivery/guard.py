@@ -35,22 +35,21 @@ class Guard:
         self._sockets: WeakSet[socket.socket] = WeakSet()
         self._lock = threading.Lock()
         self._deadline = 0.0
-        self._why = ""
         self._under_way = self._aborted = False
         self._ticking: threading.Event | None = None  # set: the thread that watches the time is to look at once
         self._pid = os.getpid()
 
     @contextlib.contextmanager
     def exchange(self, seconds: float) -> Generator[None, None, None]:
-        """The time of one exchange; raises `TimeoutError` when it was aborted before it began."""
+        """The time of one exchange, the same ``seconds`` for each; raises `TimeoutError` when it was aborted before it
+        began."""
         with self._lock:
             if self._aborted:
                 raise TimeoutError
             self._under_way, self.ended = True, ""
             self._deadline = time.monotonic() + seconds
-            self._why = f"timed out after {seconds * 1000:.0f} ms"
             if self._ticking is None:
-                self._tick()
+                self._tick(f"timed out after {seconds * 1000:.0f} ms")
         try:
             yield
         finally:
@@ -62,30 +61,31 @@ class Guard:
         if os.getpid() != self._pid:
             return  # a forked child: these connections are the parent's
         with self._lock:
-            self._aborted = True
+            self._aborted, self._under_way = True, False
             self._shut("aborted")
             if self._ticking is not None:
                 self._ticking.set()
 
-    def _tick(self) -> None:
+    def _tick(self, why: str) -> None:
         """Have a thread that watches the time. One serves every exchange that begins before its first is due: starting
         one for each would keep the courier of a busy program waiting."""
         look = threading.Event()
-        thread = threading.Thread(target=self._expire, args=(look,), name="usagewire-time", daemon=True)
+        thread = threading.Thread(target=self._expire, args=(look, why), name="usagewire-time", daemon=True)
         with contextlib.suppress(RuntimeError):  # at the end of Python 3.12: the sockets still have their timeouts
             thread.start()
             self._ticking = look
 
-    def _expire(self, look: threading.Event) -> None:
-        while True:
+    def _expire(self, look: threading.Event, why: str) -> None:
+        left = 0.0
+        while not look.wait(left):
             with self._lock:
                 left = self._deadline - time.monotonic()
-                if not self._under_way or self._aborted or left <= 0:
-                    if self._under_way and not self._aborted:
-                        self._shut(self._why)
-                    self._ticking = None
-                    return
-            look.wait(left)
+                if self._under_way and left > 0:
+                    continue
+                if self._under_way:
+                    self._shut(why)
+                self._ticking = None
+                return
 
     def _shut(self, why: str) -> None:
         self.ended = why
