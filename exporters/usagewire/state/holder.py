@@ -93,7 +93,8 @@ class Holder:
         found, damaged = ledgers.read(self._place, epoch)
         ledgers.put_aside(self._place, epoch, damaged)
         self.ledger = found if found is not None else self._fresh(epoch, damaged)
-        ledgers.prune(self._place, self.ledger)  # whoever wrote the newest one may have been killed before that
+        # whoever wrote the newest one may have been killed before that
+        ledgers.prune(self._place, self.ledger, ledgers.versions(self._place, epoch))
         self._saved, self._ahead = None, False
 
     def _fresh(self, epoch: str, damaged: list[int]) -> Ledger:

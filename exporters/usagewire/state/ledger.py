@@ -243,9 +243,9 @@ def save(place: Place, ledger: Ledger) -> None:
     prune(place, ledger, found)
 
 
-def prune(place: Place, ledger: Ledger, found: Iterable[int] | None = None) -> None:
-    """Unlink all but the two newest of the versions ``found``; ``None``: look for them."""
-    for serial in versions(place, ledger.epoch) if found is None else found:
+def prune(place: Place, ledger: Ledger, found: Iterable[int]) -> None:
+    """Unlink all but the two newest of the versions ``found``."""
+    for serial in found:
         if serial < ledger.serial - 1:
             (place.folder / f"{ledger.epoch}-ledger-{serial}").unlink(missing_ok=True)
 
