@@ -175,6 +175,8 @@ def test_every_loss_says_why(desk: Desk) -> None:
     desk.browser.wait_for("what waits", "#live-room")
     desk.browser.wait_for("the default is on", "#live-standing")
 
+    assert "4" in desk.browser.text(".losses").split()
+
 
 def test_a_licence_is_shown_before_it_is_accepted(desk: Desk) -> None:
     """A format that demands a licence says so beside its button, and is on once that was pressed."""
@@ -217,7 +219,12 @@ def test_what_arrives_appears_by_itself(desk: Desk) -> None:
     browser.wait_for("batch[1]: messageId: missing", ".complaints")
     browser.open("/pictures")
     browser.wait_for("server_start", "#live-pictures")
-    browser.find("figure svg rect")
+
+    before = browser.text("#live-pictures")
+    desk.post(batch(track("adapter_stop")))
+    browser.wait_for("adapter_stop", "#live-pictures")
+    assert "adapter_stop" not in before
+    assert browser.find("figure svg rect").is_displayed()
 
 
 def test_filters_and_exports(desk: Desk) -> None:
