@@ -52,16 +52,12 @@ def draw(name: str, found: dict[str, float], folder: Path) -> None:
 
 
 def draw_queue(found: dict[str, dict[str, float]], folder: Path) -> None:
-    """One line per number of processes, and the disk's own; batch size and rate on logarithmic scales."""
+    """One line for each, on logarithmic scales. Processes that put have marks, the rest is for scale."""
     figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
-    lines = {name: rates for name, rates in found.items() if "" not in rates}
-    for name, rates in lines.items():
-        alone = "process" not in name
-        style: dict[str, Any] = {"color": "black", "linestyle": ":"} if alone else {"marker": "o", "markersize": 3}
-        axes.loglog([int(batch) for batch in rates], list(rates.values()), label=name, linewidth=1.2, **style)
     for name, rates in found.items():
-        if name not in lines:
-            axes.axhline(rates[""], color=OTHERS, linewidth=0.8, linestyle="--", label=name)
+        ours = name[0].isdecimal()
+        style: dict[str, Any] = {"marker": "o", "markersize": 3} if ours else {"linestyle": ":"}
+        axes.loglog([int(batch) for batch in rates], list(rates.values()), label=name, linewidth=1.2, **style)
     axes.legend(fontsize=7, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(TITLES["queue"], fontsize=10, loc="left", pad=14)

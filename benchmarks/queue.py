@@ -30,7 +30,7 @@ ITEMS = {1: 300, 8: 2_000, 64: 10_000, 512: 40_000, 2_048: 80_000}
 """Batch size → items that each process puts."""
 PROCESSES = (1, 2, 4)
 FLOOR = "a write and an fdatasync"
-TAKEN = "taken and settled by one process, items/s"
+TAKEN = "taken and settled by one process"
 ITEM = lines.item(json.dumps({"type": "track", "event": "deployment_started", "properties": {"x": "x" * 280}}).encode())
 ROOM = 1 << 40
 STANCE = Stance(True, "0")
@@ -108,8 +108,10 @@ def taking(folder: str) -> float:
 
 
 def measure(rounds: int) -> dict[str, dict[str, float]]:
-    """Number of processes → batch size → items per second; the floor; and what one process takes."""
+    """Number of processes, or the floor → batch size → items per second put; and what one process takes, the same for
+    every size."""
     found: dict[str, dict[str, list[float]]] = {}
+    taken: list[float] = []
     for number in range(rounds):
         for batch in ITEMS:
             print(f"round {number + 1} of {rounds}: batches of {batch} …", file=sys.stderr, flush=True)
@@ -121,19 +123,16 @@ def measure(rounds: int) -> dict[str, dict[str, float]]:
                     name = f"{processes} process{'es' * (processes > 1)}"
                     found.setdefault(name, {}).setdefault(str(batch), []).append(rate)
                     if batch == max(ITEMS) and processes == 1:
-                        found.setdefault(TAKEN, {}).setdefault("", []).append(taking(folder))
-    return {name: {batch: median(rates) for batch, rates in by.items()} for name, by in found.items()}
+                        taken.append(taking(folder))
+    medians = {name: {batch: median(rates) for batch, rates in by.items()} for name, by in found.items()}
+    return {**medians, TAKEN: {str(batch): median(taken) for batch in ITEMS}}
 
 
 def table(found: dict[str, dict[str, float]]) -> None:
     """Print what was measured."""
-    print(f"{'items/s, by items per batch':30}" + "".join(f"{batch:>12,}" for batch in ITEMS))
+    print(f"{'items/s, by items per batch':36}" + "".join(f"{batch:>12,}" for batch in ITEMS))
     for name, rates in found.items():
-        print(f"{name:42}{rates['']:12,.0f}" if "" in rates else f"{name:30}" + _row(rates))
-
-
-def _row(rates: dict[str, float]) -> str:
-    return "".join(f"{rates[str(batch)]:12,.0f}" for batch in ITEMS)
+        print(f"{name:36}" + "".join(f"{rate:12,.0f}" for rate in rates.values()))
 
 
 def main() -> None:
