@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import threading
@@ -319,6 +320,31 @@ def test_short_write_counts_what_did_not_fit(tmp_path: Path, monkeypatch: pytest
     consumer = desk.consumer()
     assert [b'"1"', b'"4"'] == [entry.data for entry in consumer.waiting(9, 999)]
     assert {"full": 2} == consumer.ledger.totals.lost
+
+
+def test_disk_that_is_full_after_the_first_piece_keeps_what_it_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A put of several writes: the lines that got there whole are kept, the others are counted, none is half there."""
+    desk = Desk(tmp_path)
+    writer = desk.writer()
+    payloads = items(*[f"{number}" * 40_000 for number in range(4)])
+    write, sizes = os.write, list[int]()
+
+    def fills_up(descriptor: int, data: bytes) -> int:
+        if len(sizes) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sizes.append(write(descriptor, data))
+        return sizes[-1]
+
+    monkeypatch.setattr(os, "write", fills_up)
+    assert "full" == writer.put("events", payloads)
+    monkeypatch.undo()
+
+    writer.close()
+    consumer = desk.consumer()
+    assert [lines.item_data(payloads[0])] == [entry.data for entry in consumer.waiting(9, 1 << 20)]
+    assert [lines.lost({"full": 3})] == stored(desk, "counts.signals")
 
 
 def test_failed_sync_is_never_tried_again_on_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
