@@ -12,7 +12,7 @@ from tests.support.state import HOUR, ORIGIN, SECOND, Desk, report
 from usagewire.errors import HolderLost
 from usagewire.signals import Event, Item, Origin, Period, Point, Stance
 from usagewire.state import lines
-from usagewire.state.consumer import Consumer
+from usagewire.state.consumer import Consumer, Entries
 from usagewire.state.listing import segments
 
 MILLI = 1_000_000
@@ -180,6 +180,30 @@ def test_next_holder_goes_on_where_the_last_one_was(tmp_path: Path) -> None:
 
     assert ["3", "4"] == waiting(second)
     assert 3 == second.ledger.totals.delivered
+
+
+def test_next_holder_doubts_what_the_last_one_did_not_settle(tmp_path: Path) -> None:
+    """It saw the answer and died before the ledger said so: some receivers say "I failed" to the repeat."""
+    desk = Desk(tmp_path)
+    writer = desk.writer()
+    writer.put("events", items("a", "b"))
+    writer.close()
+
+    def send(consumer: Consumer) -> Entries:
+        entries = consumer.waiting(1, 1 << 20)
+        consumer.sent(consumer.sending("https://x", b"1", len(entries)), "delivered", 200)
+        return entries
+
+    first = desk.consumer()
+    first.delivered(send(first))
+    send(first)
+    first.after_fork()  # dies
+
+    second = desk.consumer()
+    assert {""} == set(second.uncertain)
+    second.delivered(send(second), repeat=True)
+    second.release()
+    assert set() == set(desk.consumer().uncertain)
 
 
 def test_rejected_items_are_kept_aside(tmp_path: Path) -> None:

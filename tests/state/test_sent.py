@@ -13,10 +13,10 @@ from tests.support.state import Desk
 from usagewire.state.sent import Sent, body_of
 
 
-def sent_by(desk: Desk, most: int = 1 << 20) -> Sent:
+def sent_by(desk: Desk, most: int = 1 << 20, known: dict[str, str] | None = None) -> Sent:
     """A history that has looked at what was left."""
     found = Sent(desk.place, most, desk.clock)
-    found.begin("a1")
+    found.begin("a1", known or {})
     return found
 
 
@@ -108,7 +108,42 @@ def test_doubt_lasts_until_it_is_settled(tmp_path: Path) -> None:
 
     sent = sent_by(desk)
     sent.sent(sent.sending("a1", "https://x", b"1", 1), "delivered", 200)
-    assert (set(), set()) == (sent.uncertain, sent_by(desk).uncertain)
+    assert (set(), set()) == (sent.uncertain, sent_by(desk, known=sent.known).uncertain)
+
+
+def test_what_the_ledger_does_not_know_of_is_in_doubt(tmp_path: Path) -> None:
+    """Its holder died between the answer and the ledger: the request will be repeated, lane by lane."""
+    desk = Desk(tmp_path)
+    sent = sent_by(desk)
+    for lane in ("", "device"):
+        sent.sent(sent.sending("a1", "https://x", b"1", 1, lane=lane), "delivered", 200, lane)
+    before = dict(sent.known)
+    desk.now -= 5  # the newest is the newest, whatever the clock says
+    sent.sent(sent.sending("a1", "https://x", b"2", 1), "delivered", 200)
+
+    assert {""} == sent_by(desk, known=before).uncertain
+    assert set() == sent_by(desk, known=sent.known).uncertain
+    assert {"", "device"} == sent_by(desk).uncertain
+
+
+def test_files_of_others_are_nothing_to_it(tmp_path: Path) -> None:
+    """Somebody has left notes in the folder."""
+    desk = Desk(tmp_path)
+    name = sent_by(desk).sending("a1", "https://x", b"1", 1)
+    for stranger in ("a1-notes.json", "a1-1-2.open", "a1.open"):
+        (desk.place.sent / stranger).touch()
+
+    assert set() == sent_by(desk, known={"": name}).uncertain
+
+
+def test_what_the_ledger_knows_of_is_certain(tmp_path: Path) -> None:
+    """A power cut may give a copy its old name back."""
+    desk = Desk(tmp_path)
+    sent = sent_by(desk)
+    name = sent.sending("a1", "https://x", b"1", 1)
+
+    assert {""} == sent_by(desk).uncertain
+    assert set() == sent_by(desk, known={"": name}).uncertain
 
 
 def test_only_the_last_of_many_tries_is_kept(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +160,7 @@ class World:
             return True
         if random.random() < 0.1:
             entries = entries[: len(entries) // 2 + 1]
-        self.note("sink", [began, [json.loads(entry.data) for entry in entries]])
+        self.note("sink", [began, [json.loads(entry.data) for entry in entries], bool(consumer.uncertain)])
         consumer.sent(name, "delivered", 200)
         consumer.delivered(entries)
         return True
@@ -202,8 +203,10 @@ class World:
         points: Counter[str] = Counter()
         reports: dict[tuple[str, int], set[str]] = defaultdict(set)
         late = 0
-        rejected = [[0, [item]] for item in self.noted("rejected")]
-        for at, items in [*self.noted("sink"), *rejected]:
+        sunk = self.noted("sink")
+        heads = [(items[0], doubt) for _, items, doubt in sunk]
+        rejected = [[0, [item], False] for item in self.noted("rejected")]
+        for at, items, _ in [*sunk, *rejected]:
             for item in items:
                 records = item.get("points", [item])
                 late += sum(any(until.get(record["id"], at) < off < at for off in offs) for record in records)
@@ -222,6 +225,9 @@ class World:
             "missing events": sum(e == epoch and k == "event" and not events[n] for k, n, e in kept),
             "missing points": sum(e == epoch and k == "point" and not points[n] for k, n, e in kept),
             "doubled points": sum(count > 1 for count in points.values()),
+            "repeats nobody suspected": sum(
+                head == before and not doubt for (before, _), (head, doubt) in pairwise(heads)
+            ),
             "periods with two contents": sum(len(bodies) > 1 for bodies in reports.values()),
             "sent after an off": late,
             "complaints": len(self.noted("complaints")),

@@ -103,7 +103,7 @@ class Consumer:
         if not self._holder.acquire():
             return False
         if fresh:
-            self._sent.begin(self.ledger.epoch)
+            self._sent.begin(self.ledger.epoch, self.ledger.copies)
         return True
 
     def release(self) -> None:
@@ -130,7 +130,7 @@ class Consumer:
         if stance.epoch != self.ledger.epoch:
             self._holder.unload()
             self._holder.load(stance.epoch)
-            self._sent.begin(stance.epoch)
+            self._sent.begin(stance.epoch, self.ledger.copies)
         self._holder.catch_up()
         self._withdraw(stance.words)
         period.clamp(self.ledger, self._clock(), self._interval)
@@ -311,6 +311,7 @@ class Consumer:
                 spent.append(name)
                 if new.reports.pop(name, None) is not None:
                     new.offsets.pop(name, None)
+        new.copies.update(self._sent.known)
         count(new)
         self._advance(new, spent)
 

@@ -101,6 +101,8 @@ class Ledger:
     outcome: Outcome = field(default_factory=Outcome)
     lanes: dict[str, Outcome] = field(default_factory=dict[str, Outcome])
     """The same for a second endpoint: see `usagewire.formats.Format.event_lane`."""
+    copies: dict[str, str] = field(default_factory=dict[str, str])
+    """Lane → the copy in sent/ of the last request that is settled here."""
     channels: dict[str, str] = field(default_factory=dict[str, str])
     """Channel → the epoch under which what it holds of that was gathered, where not this ledger's own."""
 
@@ -135,6 +137,7 @@ class Ledger:
             self.totals.copy(),
             replace(self.outcome),
             {lane: replace(outcome) for lane, outcome in self.lanes.items()},
+            dict(self.copies),
             self.channels,
         )
 
@@ -160,6 +163,7 @@ class Ledger:
             "totals": self.totals.to_json(),
             "outcome": asdict(self.outcome),
             "lanes": {lane: asdict(outcome) for lane, outcome in self.lanes.items()},
+            "copies": self.copies,
             "channels": self.channels,
         }
 
@@ -178,6 +182,7 @@ class Ledger:
             totals=Totals.from_json(content["totals"]),
             outcome=Outcome(**content["outcome"]),
             lanes={str(lane): Outcome(**outcome) for lane, outcome in content.get("lanes", {}).items()},
+            copies={str(lane): str(name) for lane, name in content.get("copies", {}).items()},
             channels={str(channel): str(epoch) for channel, epoch in content.get("channels", {}).items()},
         )
 

@@ -2,6 +2,9 @@
 
 One JSON object per file. The suffix tells how it stands: ``.open``, nobody knows whether it arrived; ``.retry``, it did
 not, and will be tried again; ``.json``, settled. Only the last try of an unsettled request is kept.
+
+What is settled is what the ledger says, and a holder may die between the two. So the ledger names the last copy whose
+outcome it knows, and a later one, whatever it says itself, is of a request that will be repeated.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import base64
 import gzip
 import os
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -18,6 +22,9 @@ import orjson
 from usagewire.state.files import make_folder, read_file, sync_folder, write_all, write_file
 from usagewire.state.listing import epoch_of, names, split, trim
 from usagewire.state.paths import Place
+
+_NAME = re.compile(r"[^-]+-[0-9]{20}-[0-9a-f]{8}(-.+)?\.(json|open|retry)")
+"""``<epoch>-<number>-<token>[-<lane>].<suffix>``"""
 
 
 def body_of(copy: Mapping[str, Any]) -> bytes | None:
@@ -39,16 +46,23 @@ class Sent:
         self.uncertain: set[str] = set()
         """Lanes whose last request may have arrived although nobody saw the answer."""
         self._left: dict[str, set[str]] = {}  # lane → names of copies that are not settled
+        self.known: dict[str, str] = {}
+        """Lane → the copy of the last request that this holder has seen settled: what the ledger has to name."""
+        self._number = 0  # of the newest copy: about the time when it was made
         self._room = -1  # bytes until the folder is looked through again, which asks for the size of every file
 
-    def begin(self, epoch: str) -> None:
-        """Look at what the holder before left."""
+    def begin(self, epoch: str, known: Mapping[str, str]) -> None:
+        """Look at what the holder before left. ``known``: what the ledger names."""
         self._room = -1
-        unsettled = self._unsettled(epoch)
-        self.uncertain = {_lane(name) for name in unsettled if name.endswith(".open")}
-        self._left = {}
-        for name in unsettled:
-            self._left.setdefault(_lane(name), set()).add(name)
+        self._left, self.known, self._number = {}, {}, 0
+        newest: dict[str, str] = {}
+        for name in sorted(self._of(epoch)):
+            self._number, lane = _parts(name)
+            newest[lane] = name
+            if not name.endswith(".json"):
+                self._left.setdefault(lane, set()).add(name)
+        doubtful = {lane: split(name)[0] for lane, name in newest.items() if not name.endswith(".retry")}
+        self.uncertain = {lane for lane, stem in doubtful.items() if stem != known.get(lane)}
 
     def sending(self, epoch: str, url: str, body: bytes, count: int, packed: bytes = b"", lane: str = "") -> str:
         """Write the copy; returns its name, empty when it could not be written. ``packed``: ``body`` as gzip made it,
@@ -57,7 +71,8 @@ class Sent:
         key, text = _text(body, packed)
         if len(text) <= self._most * 3 // 4:  # or it would push everything out, itself included
             content[key] = text
-        name = f"{epoch}-{content['time']:020d}-{os.urandom(4).hex()}{lane and '-' + lane}"
+        self._number = max(self._number + 1, content["time"])  # which is the newest, no clock may change
+        name = f"{epoch}-{self._number:020d}-{os.urandom(4).hex()}{lane and '-' + lane}"
         raw = orjson.dumps(content)[:-1]  # the closing brace comes with the verdict
         for attempt in (1, 2):
             try:
@@ -82,6 +97,8 @@ class Sent:
         (self.uncertain.add if uncertain else self.uncertain.discard)(lane)
         if not name:
             return
+        if settled:
+            self.known[lane] = name
         path = self._place.sent / f"{name}.open"
         finish = orjson.dumps({"verdict": verdict, "status": status, "finished": self._clock()})
         with suppress(OSError):
@@ -94,14 +111,17 @@ class Sent:
             if not uncertain:
                 done = path.rename(path.with_suffix(".json" if settled else ".retry"))
                 self._left[lane] = set() if settled else {done.name}
-                sync_folder(self._place.sent)
+                if not settled:
+                    sync_folder(self._place.sent)
             if self._room < 0:
                 trim(self._place.sent, self._most - self._most // 8)
                 self._room = self._most // 8
 
     def forget_bodies(self, epoch: str) -> None:
         """Take the bodies out of the copies of what was tried and is not settled; that it was tried stays known."""
-        for name in self._unsettled(epoch):
+        for name in self._of(epoch):
+            if name.endswith(".json"):
+                continue
             path = self._place.sent / name
             try:
                 raw = read_file(path)
@@ -112,9 +132,8 @@ class Sent:
             except (OSError, ValueError):
                 path.unlink(missing_ok=True)
 
-    def _unsettled(self, epoch: str) -> list[str]:
-        found = names(self._place.sent)
-        return [name for name in found if split(name)[1] in (".open", ".retry") and epoch_of(name) == epoch]
+    def _of(self, epoch: str) -> list[str]:
+        return [name for name in names(self._place.sent) if _NAME.fullmatch(name) and epoch_of(name) == epoch]
 
 
 def _text(body: bytes, packed: bytes) -> tuple[str, str]:
@@ -127,6 +146,7 @@ def _text(body: bytes, packed: bytes) -> tuple[str, str]:
         return "body_base64", base64.b64encode(body).decode()
 
 
-def _lane(name: str) -> str:
-    """``<epoch>-<time>-<token>[-<lane>].<suffix>`` → lane."""
-    return split(name)[0].partition("-")[2].partition("-")[2].partition("-")[2]
+def _parts(name: str) -> tuple[int, str]:
+    """Number and lane."""
+    _, number, _, *lane = split(name)[0].split("-", 3)
+    return int(number), "".join(lane)
