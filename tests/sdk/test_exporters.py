@@ -6,7 +6,7 @@ import logging
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Union
@@ -283,6 +283,32 @@ def test_in_the_helper_exporters_do_nothing(
 
 
 # -- the end --------------------------------------------------------------------------------------------------------
+
+
+def test_a_record_that_cannot_be_read_is_counted(state: Path, made: list[Any]) -> None:
+    """No SDK makes it; what came before it is kept, and it and what comes after it are known to be lost."""
+
+    class Unreadable(Mapping[str, Any]):
+        def __getitem__(self, name: str) -> Any:
+            raise RuntimeError
+
+        def __iter__(self) -> Iterator[str]:
+            raise RuntimeError
+
+        def __len__(self) -> int:
+            return 1
+
+    exporter = SegmentLogExporter(**SHOP)
+    made.append(exporter)
+    batch = records("first", "second", "third")
+    batch[1].log_record.attributes = Unreadable()
+
+    exporter.export(batch)
+    exporter.shutdown()
+
+    assert ["first"] == kept(state)
+    (found,) = state.glob("shop/segment/queue/counts.signals/*")
+    assert lines.lost({"rejected": 2}) in found.read_bytes()
 
 
 def test_shutdown_may_come_twice_and_ends_it(state: Path) -> None:

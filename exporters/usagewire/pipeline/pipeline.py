@@ -196,17 +196,24 @@ class Pipeline:
         """``take`` each; what it does not take (False: the plan has no place for it) is counted, and never costs its
         batch."""
         lost: Counter[str] = Counter()
-        for signal in signals:
-            try:
-                if not take(signal):
-                    lost["plan"] += 1
-            except Unsendable as why:
-                lost[why.reason] += 1
-                self._say(why)
-            except Exception:
-                # Hostile input that got past every check.
-                lost["rejected"] += 1
-                _log.info("%s: %.100r cannot be encoded", self.destination.place.name, signal.name, exc_info=True)
+        left = len(signals)
+        try:
+            for signal in signals:
+                left -= 1
+                try:
+                    if not take(signal):
+                        lost["plan"] += 1
+                except Unsendable as why:
+                    lost[why.reason] += 1
+                    self._say(why)
+                except Exception:
+                    # Hostile input that got past every check.
+                    lost["rejected"] += 1
+                    _log.info("%s: %.100r cannot be encoded", self.destination.place.name, signal.name, exc_info=True)
+        except Exception:
+            # A record that is not what the SDK makes, and with it whatever comes after it.
+            lost["rejected"] += left
+            _log.info("%s: an event cannot be read", self.destination.place.name, exc_info=True)
         for reason, count in lost.items():
             self.lose(reason, count)
 

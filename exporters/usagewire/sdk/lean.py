@@ -11,7 +11,9 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from opentelemetry.sdk._logs import LogRecordProcessor, ReadWriteLogRecord
@@ -19,7 +21,7 @@ from opentelemetry.sdk.resources import Resource
 
 from usagewire import forks
 from usagewire.pipeline.quiet import quiet
-from usagewire.sdk.from_logs import draw, plain
+from usagewire.sdk.from_logs import Events, plain
 from usagewire.sdk.logs import LogExporter
 from usagewire.signals import Event
 
@@ -158,14 +160,10 @@ class LeanLogRecordProcessor(LogRecordProcessor):
                 )
         return kept
 
-    def _groups(self, batch: list[_Waiting]) -> list[tuple[Resource | None, list[Event]]]:
-        ids = draw(len(batch))
-        groups: list[tuple[Resource | None, list[Event]]] = []
-        last = None
-        group: list[Event] = []
-        for number, (key, name, made, attributes, body, scope, observed) in enumerate(batch):
-            if key != last:
-                last, group = key, []
-                groups.append((self._resources[key], group))
-            group.append(Event(name, made, ids[32 * number : 32 * number + 32], attributes, body, scope, observed))
-        return groups
+    def _groups(self, batch: list[_Waiting]) -> list[tuple[Resource | None, Sequence[Event]]]:
+        return [(self._resources[key], Events(list(group), _event)) for key, group in groupby(batch, itemgetter(0))]
+
+
+def _event(waiting: _Waiting, made_id: str) -> Event:
+    _, name, time, attributes, body, scope, observed = waiting
+    return Event(name, time, made_id, attributes, body, scope, observed)
