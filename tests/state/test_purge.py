@@ -53,6 +53,22 @@ def test_off_leaves_no_data_and_counts_it(tmp_path: Path) -> None:
     assert (2, {"consent": 5, "plan": 3, "rejected": 1}) == (totals.delivered, totals.lost)
 
 
+def test_segment_sealed_under_the_purge_is_counted(tmp_path: Path) -> None:
+    """A writer that ends between the listing and the unlinking gives its segment another name."""
+    desk = Desk(tmp_path)
+    writer = desk.writer()
+    writer.put("events", items(1, 2))
+
+    def off() -> Stance:
+        for path in desk.place.queue.rglob("*.open"):
+            path.rename(path.with_suffix(".seg"))
+        return Stance(False, "b2")
+
+    assert 1 == purge(desk.place, off)
+    assert [] == data_files(desk)
+    assert {"consent": 2} == view.totals(desk.place).lost
+
+
 def test_totals_go_on_in_the_next_epoch(tmp_path: Path) -> None:
     """The consumer counts each note once, over restarts, then removes it."""
     desk = Desk(tmp_path)

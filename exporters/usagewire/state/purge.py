@@ -57,9 +57,7 @@ def purge(place: Place, stance: Callable[[], Stance]) -> int:
     unlinked = 0
     for folder, name in doomed:
         owed = _owed(folder, name, known[base_epoch(name)], gone=not now.on or base_epoch(name) != now.epoch)
-        # A writer may be renaming it from .open to .seg under our hands.
-        stem, suffix = split(name)
-        if _unlink(folder / name) or (suffix == ".open" and _unlink(folder / f"{stem}.seg")):
+        if any(map(_unlink, _paths(folder, name))):
             lost += owed
             unlinked += 1
     for folder in {folder for folder, _ in doomed}:
@@ -107,10 +105,11 @@ def _owed(folder: Path, name: str, ledger: Ledger | None, *, gone: bool) -> Coun
         return lost
     if ledger and signals and stem in ledger.folded:
         return lost
-    try:
-        content = read_file(folder / name)
-    except OSError:
-        return lost
+    content = b""
+    for path in _paths(folder, name):
+        with suppress(OSError):
+            content = read_file(path)
+            break
     offset = ledger.offsets.get(name if report else stem, 0) if ledger else 0
     for line in lines.scan(content, offset, torn=suffix == ".open"):
         if line.payload is None:
@@ -120,6 +119,12 @@ def _owed(folder: Path, name: str, ledger: Ledger | None, *, gone: bool) -> Coun
         else:
             lost.update(lines.losses(line.payload))
     return lost
+
+
+def _paths(folder: Path, name: str) -> list[Path]:
+    """Where a file is: a writer may be renaming it from .open to .seg under our hands."""
+    stem, suffix = split(name)
+    return [folder / name, *([folder / f"{stem}.seg"] if suffix == ".open" else ())]
 
 
 def _unlink(path: Path) -> bool:
