@@ -163,6 +163,8 @@ class Request(NamedTuple):
     method: str = "POST"
     readable: bytes = b""
     """What the body says, as text, for ``show`` and ``sent/``; empty where the body is text itself."""
+    idempotent: bool = False
+    """A repeat does nothing more: each item has an id by which the receiver knows it again."""
 
 
 class Response(NamedTuple):

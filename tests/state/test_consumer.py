@@ -11,9 +11,12 @@ import pytest
 from tests.support.state import HOUR, ORIGIN, SECOND, Desk, report
 from usagewire.errors import HolderLost
 from usagewire.signals import Event, Item, Origin, Period, Point, Stance
+from usagewire.state import consumer as consumers
+from usagewire.state import ledger as ledgers
 from usagewire.state import lines
 from usagewire.state.consumer import Consumer, Entries
 from usagewire.state.listing import segments
+from usagewire.state.view import peek
 
 MILLI = 1_000_000
 
@@ -204,6 +207,79 @@ def test_next_holder_doubts_what_the_last_one_did_not_settle(tmp_path: Path) -> 
     second.delivered(send(second), repeat=True)
     second.release()
     assert set() == set(desk.consumer().uncertain)
+
+
+def test_repeats_that_do_no_harm_save_versions(tmp_path: Path) -> None:
+    """Four such requests are settled with one version, and so is what is left of them when the burst is over; until
+    then nothing of theirs is unlinked, and a crash repeats them."""
+    desk = Desk(tmp_path)
+    writer = desk.writer()
+    for number in range(12):
+        writer.put("events", items(number))
+        writer.close()
+    consumer = desk.consumer()
+    consumer.delivered(consumer.waiting(1, 1 << 20))
+
+    def deliver(count: int) -> None:
+        for _ in range(count):
+            consumer.delivered(consumer.waiting(1, 1 << 20), idempotent=True)
+
+    def written() -> tuple[int, int, int]:
+        """The newest version; how many items are owed by what it says; and how many segments there are."""
+        newest = ledgers.versions(desk.place, "a1")[-1]
+        return newest, len(peek(desk.place, desk.stance)), len(list(segments(desk.place)))
+
+    assert (1, 11, 11) == written()
+    deliver(3)
+    assert (1, 11, 11) == written()
+    deliver(1)
+    assert (2, 7, 7) == written()
+    deliver(1)
+    consumer.settle()
+    assert (3, 6, 6) == written()
+    deliver(2)
+    consumer.rejected(consumer.waiting(1, 1 << 20), "400", b"")
+    assert (4, 3, 3) == written()
+    deliver(2)
+    assert 1 == len(waiting(consumer))
+    consumer.after_fork()  # dies
+
+    second = desk.consumer()
+    assert 3 == len(waiting(second))
+    assert (8, {"rejected": 1}) == (second.ledger.totals.delivered, second.ledger.totals.lost)
+
+
+def test_what_is_remembered_ends_with_the_holder(tmp_path: Path) -> None:
+    """Somebody else took over: what this one has not written is owed again, and not unlinked later on."""
+    desk = Desk(tmp_path)
+    writer = desk.writer()
+    writer.put("events", items(1))
+    writer.close()
+    consumer = desk.consumer()
+    consumer.retry("any", 0, False)
+    consumer.delivered(consumer.waiting(9, 1 << 20), idempotent=True)
+    desk.place.lock.unlink()
+    with pytest.raises(HolderLost):
+        consumer.settle()
+
+    assert consumer.acquire()
+    consumer.refresh()
+    consumer.retry("any", 0, False)
+    assert ["1"] == [orjson.loads(entry.data) for entry in peek(desk.place, desk.stance)]
+    assert 0 == consumer.ledger.totals.delivered
+
+
+def test_slow_requests_are_settled_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second after the last version the next one is due: a crash costs no more repeats than it has to."""
+    desk = Desk(tmp_path)
+    writer = desk.writer()
+    writer.put("events", items(1, 2))
+    writer.close()
+    consumer = desk.consumer()
+    monkeypatch.setattr(consumers, "UNWRITTEN_SECONDS", 0.0)
+    consumer.delivered(consumer.waiting(1, 1 << 20), idempotent=True)
+
+    assert ["2"] == [orjson.loads(entry.data) for entry in peek(desk.place, desk.stance)]
 
 
 def test_rejected_items_are_kept_aside(tmp_path: Path) -> None:

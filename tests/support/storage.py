@@ -162,7 +162,7 @@ class World:
             entries = entries[: len(entries) // 2 + 1]
         self.note("sink", [began, [json.loads(entry.data) for entry in entries], bool(consumer.uncertain)])
         consumer.sent(name, "delivered", 200)
-        consumer.delivered(entries)
+        consumer.delivered(entries, idempotent=random.random() < 0.5)
         return True
 
     def tick(self, consumer: Consumer, *, force: bool = False) -> None:
@@ -174,6 +174,7 @@ class World:
         for _ in range(20):
             if not self.send(consumer):
                 break
+        consumer.settle()
 
     def drain(self) -> Totals:
         """Everything that still waits is sent; the totals after that."""

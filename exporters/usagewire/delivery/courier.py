@@ -197,7 +197,11 @@ class Courier:
             return TICK
         self._queue.refresh()
         self._compile(early)
-        ready = list(self._lanes) if lanes is None else lanes
+        pause = self._send(list(self._lanes) if lanes is None else lanes, hurry=hurry, force=force, until=until)
+        self._queue.settle()
+        return pause
+
+    def _send(self, ready: list[Lane], *, hurry: bool, force: bool, until: float | None) -> float:
         pause = TICK
         while ready and not self._stopping.is_set():
             for lane in tuple(ready):  # in turn, so that a long queue for one endpoint holds nothing up for the other

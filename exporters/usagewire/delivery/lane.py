@@ -102,7 +102,7 @@ class Lane:
         response = self._transport.send(packed)
         verdict = self._judge(request, response, uncertain)
         self._queue.sent(name, describe(verdict), response.status, self.name)
-        return self._settle(entries, verdict, body)
+        return self._settle(entries, verdict, body, idempotent=request.idempotent)
 
     def _judge(self, request: Request, response: Response, uncertain: bool) -> Verdict:
         try:
@@ -112,11 +112,11 @@ class Lane:
             _log.info("%s: unexpected fault while judging", self._format.name, exc_info=True)
             return Retry(f"the answer {response.status} cannot be judged ({type(fault).__name__})")
 
-    def _settle(self, entries: Entries, verdict: Verdict, body: bytes = b"") -> bool:
+    def _settle(self, entries: Entries, verdict: Verdict, body: bytes = b"", *, idempotent: bool = False) -> bool:
         if isinstance(verdict, Delivered):
             arrived = entries[: verdict.count]
             if arrived:
-                self._queue.delivered(arrived, repeat=verdict.repeat, lane=self.name)
+                self._queue.delivered(arrived, repeat=verdict.repeat, idempotent=idempotent, lane=self.name)
                 self.delivered += len(arrived)
                 self.suspects = max(0, self.suspects - len(arrived))
                 return True

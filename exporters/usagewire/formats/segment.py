@@ -202,7 +202,7 @@ def pack(items: Sequence[bytes], settings: Settings, now: int, attempt: int) -> 
             break
         taken.append(data)
     body = b'{"batch":[' + b",".join(taken) + tail
-    return Request(f"{settings['endpoint']}/v1/batch", body, headers), len(taken)
+    return Request(f"{settings['endpoint']}/v1/batch", body, headers, idempotent=True), len(taken)
 
 
 def _user(settings: Settings) -> bytes:

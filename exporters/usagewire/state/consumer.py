@@ -40,6 +40,8 @@ _log = logging.getLogger("usagewire")
 MILLI = 1_000_000
 MEASURE_SECONDS = 10.0
 """Between two measurements of the queue, which ask for the size of every file."""
+MOST_UNWRITTEN, UNWRITTEN_SECONDS = 3, 1.0
+"""Requests that may be settled in memory only, and for how long: a crash repeats them, beside the one under way."""
 STALE_SECONDS = 60.0
 """Age at which a temporary file was left by somebody who died."""
 
@@ -81,6 +83,9 @@ class Consumer:
         self._folding = Folding(place, self._holder, clock, self._interval, limits.keep)
         self._measured = float("-inf")
         self._unsynced: set[Path] = set()  # folders from which something was unlinked
+        self._unwritten = 0  # requests that are settled in memory only
+        self._spent: list[Source] = []  # settled wholly, and to be unlinked once that is written
+        self._written = float("-inf")  # when the last version was
 
     @property
     def ledger(self) -> Ledger:
@@ -103,18 +108,24 @@ class Consumer:
         if not self._holder.acquire():
             return False
         if fresh:
+            self._forget()
             self._sent.begin(self.ledger.epoch, self.ledger.copies)
         return True
 
     def release(self) -> None:
         """Let another process consume."""
         self._holder.release()
-        self._shelf.stock(())
+        self._forget()
 
     def after_fork(self) -> None:
         """In a forked child: let go of the parent's lock without freeing it."""
         self._holder.after_fork()
+        self._forget()
+
+    def _forget(self) -> None:
+        """What this holder knew beyond the ledger."""
         self._shelf = Shelf()
+        self._unwritten, self._spent = 0, []
 
     # -- housekeeping -----------------------------------------------------------------------------------------------
 
@@ -125,12 +136,14 @@ class Consumer:
         stance = self._stance()
         if not stance.on:
             self._holder.unload()
-            self._shelf.stock(())
+            self._forget()
             return
         if stance.epoch != self.ledger.epoch:
             self._holder.unload()
+            self._forget()
             self._holder.load(stance.epoch)
             self._sent.begin(stance.epoch, self.ledger.copies)
+        self.settle()
         self._holder.catch_up()
         self._withdraw(stance.words)
         period.clamp(self.ledger, self._clock(), self._interval)
@@ -253,15 +266,23 @@ class Consumer:
 
     # -- what became of it ------------------------------------------------------------------------------------------
 
-    def delivered(self, entries: Entries, *, repeat: bool = False, lane: str = "") -> None:
-        """The endpoint took these, the first ones of `waiting`; ``repeat``: it had them already."""
+    def delivered(self, entries: Entries, *, repeat: bool = False, idempotent: bool = False, lane: str = "") -> None:
+        """The endpoint took these, the first ones of `waiting`; ``repeat``: it had them already. ``idempotent``: no
+        harm is done if it gets them again, so several such requests are settled with one version, or by `settle`."""
 
         def count(new: Ledger) -> None:
             new.totals.delivered += len(entries)
             new.totals.repeated += len(entries) if repeat else 0
             new.of(lane).succeed(self._clock())
 
-        self._settle(entries.reach(), count)
+        fresh = time.monotonic() - self._written < UNWRITTEN_SECONDS
+        later = idempotent and fresh and self._unwritten < MOST_UNWRITTEN
+        self._settle(entries.reach(), count, later=later)
+
+    def settle(self) -> None:
+        """Write what is settled in memory only."""
+        if self._unwritten:
+            self._settle({})
 
     def rejected(self, entries: Entries, reason: str, body: bytes, lane: str = "") -> None:
         """The endpoint will never take these, the first ones of `waiting`; they are kept in rejected/ with the reason
@@ -295,8 +316,11 @@ class Consumer:
         """What became of it; see `usagewire.state.sent`."""
         self._sent.sent(name, verdict, status, lane)
 
-    def _settle(self, ends: dict[str, int | None], count: Callable[[Ledger], None] = lambda new: None) -> None:
-        """One version that says: these sources are settled up to these bytes (``None``: wholly), and ``count``."""
+    def _settle(
+        self, ends: dict[str, int | None], count: Callable[[Ledger], None] = lambda new: None, *, later: bool = False
+    ) -> None:
+        """One version that says: these sources are settled up to these bytes (``None``: wholly), and ``count``.
+        ``later``: it is written with the next one."""
         new = self.ledger.copy()
         spent: list[str] = []
         for name, until in ends.items():
@@ -313,11 +337,17 @@ class Consumer:
                     new.offsets.pop(name, None)
         new.copies.update(self._sent.known)
         count(new)
-        self._advance(new, spent)
+        self._spent += filter(None, map(self._shelf.remove, spent))
+        if later:
+            self._unwritten += 1
+            self._holder.remember(new)
+        else:
+            self._advance(new)
 
-    def _advance(self, new: Ledger, spent: Iterable[str] = ()) -> None:
-        """Commit, and unlink what is ``spent`` then. On a full disk those files are the room that is needed, so they go
+    def _advance(self, new: Ledger) -> None:
+        """Commit, and unlink what is spent by then. On a full disk those files are the room that is needed, so they go
         first; where there are none, going on in memory leads to some: delivering must not wait for room."""
+        self._unwritten, self._written = 0, time.monotonic()
         try:
             self._holder.commit(new)
         except HolderLost:
@@ -325,18 +355,16 @@ class Consumer:
         except StateError as why:
             _log.info("%s; going on in memory", why)
             self._holder.remember(new)
-            self._unlink_spent(spent)
+            self._unlink_spent()
             self._holder.catch_up()
         else:
-            self._unlink_spent(spent)
+            self._unlink_spent()
 
-    def _unlink_spent(self, spent: Iterable[str]) -> None:
-        for name in spent:
-            source = self._shelf.sources.get(name)
-            if source is not None:
-                source.path.unlink(missing_ok=True)
-                self._unsynced.add(source.path.parent)
-                self._shelf.remove(name)
+    def _unlink_spent(self) -> None:
+        spent, self._spent = self._spent, []
+        for source in spent:
+            source.path.unlink(missing_ok=True)
+            self._unsynced.add(source.path.parent)
 
     def _expire(self) -> None:
         """Drop what waits too long, and the oldest of what is too much."""

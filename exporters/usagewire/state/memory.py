@@ -145,13 +145,18 @@ class MemoryQueue:
             return entries
         return [entry for entry in entries if entry.source == lane]
 
-    def delivered(self, entries: Iterable[Entry], *, repeat: bool = False, lane: str = "") -> None:
+    def delivered(
+        self, entries: Iterable[Entry], *, repeat: bool = False, idempotent: bool = False, lane: str = ""
+    ) -> None:
         """As `Consumer.delivered`."""
         with self._mutex:
             count = self._drop(entries)
             self.ledger.totals.delivered += count
             self.ledger.totals.repeated += count if repeat else 0
             self.ledger.of(lane).succeed(self._clock())
+
+    def settle(self) -> None:
+        """Nothing is written anywhere."""
 
     def rejected(self, entries: Iterable[Entry], reason: str, body: bytes, lane: str = "") -> None:
         """As `Consumer.rejected`, but nothing is kept."""
