@@ -5,23 +5,25 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.couriers import DOWN, LIMIT, OK, Network, Office
+from tests.support.couriers import DOWN, FORMAT, LIMIT, OK, Network, Office, pack, pack_known
 from usagewire.delivery.lane import LONGEST_BACK_OFF, TICK, back_off
 from usagewire.signals import Request, Response, Stance
+from usagewire.state import ledger as ledgers
 from usagewire.state.memory import MemoryQueue
 
 FOREVER = LONGEST_BACK_OFF * 1.1
 
 
-@pytest.fixture
-def office(tmp_path: Path) -> Office:
+@pytest.fixture(params=[pack, pack_known], ids=["repeats count", "repeats do no harm"])
+def office(tmp_path: Path, request: pytest.FixtureRequest) -> Office:
     """A place of its own."""
-    return Office(tmp_path)
+    return Office(tmp_path, fmt=replace(FORMAT, pack=request.param))
 
 
 def poison(*bad: Any) -> Any:
@@ -43,6 +45,21 @@ def test_what_waits_leaves_oldest_first_in_full_requests(office: Office) -> None
     assert [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]] == office.network.requests
     assert (12, 0, True) == (progress.delivered, progress.waiting, progress.done)
     assert [] == office.waiting()
+
+
+@pytest.mark.parametrize(("how", "versions"), [(pack, 6), (pack_known, 3)], ids=["repeats count", "do no harm"])
+def test_a_burst_is_settled_when_its_step_ends(tmp_path: Path, how: Any, versions: int) -> None:
+    """Request by request, or four at a time after the first where a repeat does no harm; nothing is left unwritten."""
+    office = Office(tmp_path, fmt=replace(FORMAT, pack=how))
+    courier = office.courier()
+    courier.step(hurry=True)
+    office.put(*range(6 * LIMIT))
+    (before,) = ledgers.versions(office.place, "a1")[-1:] or (0,)
+    courier.step(hurry=True)
+
+    assert 6 == len(office.network.requests)
+    assert [] == office.waiting()
+    assert before + versions == ledgers.versions(office.place, "a1")[-1]
 
 
 def test_what_is_fresh_waits_a_second_for_company(office: Office) -> None:

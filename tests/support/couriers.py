@@ -45,6 +45,12 @@ def pack(items: Sequence[bytes], settings: Settings, now: int, attempt: int) -> 
     return Request("https://endpoint", b"[" + b",".join(taken) + b"]"), len(taken)
 
 
+def pack_known(items: Sequence[bytes], settings: Settings, now: int, attempt: int) -> tuple[Request, int]:
+    """The same for a receiver that knows repeats."""
+    request, taken = pack(items, settings, now, attempt)
+    return request._replace(idempotent=True), taken
+
+
 def judge(request: Request, response: Response, uncertain: bool) -> Verdict:
     """2xx took all, or as many as the body says; 400 isolates, 401 does not; 299 makes no sense at all."""
     if response.status == 299:
