@@ -11,9 +11,8 @@ import pytest
 from tests.support.state import HOUR, ORIGIN, SECOND, Desk, report
 from usagewire.errors import HolderLost
 from usagewire.signals import Event, Item, Origin, Period, Point, Stance
-from usagewire.state import consumer as consumers
 from usagewire.state import ledger as ledgers
-from usagewire.state import lines
+from usagewire.state import lines, settling
 from usagewire.state.consumer import Consumer, Entries
 from usagewire.state.listing import segments
 from usagewire.state.view import peek
@@ -276,7 +275,7 @@ def test_slow_requests_are_settled_one_by_one(tmp_path: Path, monkeypatch: pytes
     writer.put("events", items(1, 2))
     writer.close()
     consumer = desk.consumer()
-    monkeypatch.setattr(consumers, "UNWRITTEN_SECONDS", 0.0)
+    monkeypatch.setattr(settling, "UNWRITTEN_SECONDS", 0.0)
     consumer.delivered(consumer.waiting(1, 1 << 20), idempotent=True)
 
     assert ["2"] == [orjson.loads(entry.data) for entry in peek(desk.place, desk.stance)]

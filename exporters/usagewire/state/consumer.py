@@ -11,27 +11,24 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
-
-import orjson
 
 from usagewire.errors import HolderLost, StateError
 from usagewire.signals import Origin, Stance
 from usagewire.state import period
-from usagewire.state.files import make_folder, sync_folder, write_file
 from usagewire.state.fold import Keep
 from usagewire.state.folding import Folding
 from usagewire.state.holder import NOWHERE, Holder
 from usagewire.state.ledger import Ledger
-from usagewire.state.listing import Found, epoch_of, file_blocks, names, order, trim, used_bytes
+from usagewire.state.listing import Found, epoch_of, file_blocks, names, order, used_bytes
 from usagewire.state.paths import Place
 from usagewire.state.period import Compile
 from usagewire.state.purge import purge
 from usagewire.state.sent import Sent
+from usagewire.state.settling import Settling
 from usagewire.state.shelf import Backlog, Entries, Shelf, Source, Weight
-from usagewire.state.taking import KEPT_BYTES, Taker, keep_damage
+from usagewire.state.taking import Taker
 from usagewire.state.withdraw import Without, drop_copies, drop_from_reports, drop_signals, stale
 
 __all__ = ["Backlog", "Consumer", "Entries", "Limits"]
@@ -40,8 +37,6 @@ _log = logging.getLogger("usagewire")
 MILLI = 1_000_000
 MEASURE_SECONDS = 10.0
 """Between two measurements of the queue, which ask for the size of every file."""
-MOST_UNWRITTEN, UNWRITTEN_SECONDS = 3, 1.0
-"""Requests that may be settled in memory only, and for how long: a crash repeats them, beside the one under way."""
 STALE_SECONDS = 60.0
 """Age at which a temporary file was left by somebody who died."""
 
@@ -82,10 +77,7 @@ class Consumer:
         self._taker = Taker(place)
         self._folding = Folding(place, self._holder, clock, self._interval, limits.keep)
         self._measured = float("-inf")
-        self._unsynced: set[Path] = set()  # folders from which something was unlinked
-        self._unwritten = 0  # requests that are settled in memory only
-        self._spent: list[Source] = []  # settled wholly, and to be unlinked once that is written
-        self._written = float("-inf")  # when the last version was
+        self._settling = Settling(place, self._holder, self._shelf, self._sent, clock)
 
     @property
     def ledger(self) -> Ledger:
@@ -124,8 +116,8 @@ class Consumer:
 
     def _forget(self) -> None:
         """What this holder knew beyond the ledger."""
-        self._shelf = Shelf()
-        self._unwritten, self._spent = 0, []
+        self._shelf.stock(())
+        self._settling.forget()
 
     # -- housekeeping -----------------------------------------------------------------------------------------------
 
@@ -173,12 +165,12 @@ class Consumer:
         except OSError:  # no room for what would be left of them: then they go as a whole
             new.totals.lost["consent"] += len(new.reports)
             new.reports = {}
-        self._advance(new)
+        self._settling.advance(new)
         for path in before:
             path.unlink(missing_ok=True)
         done = self.ledger.copy()
         done.channels = words
-        self._advance(done)
+        self._settling.advance(done)
 
     @contextmanager
     def _room_later(self) -> Generator[None, None, None]:
@@ -211,8 +203,7 @@ class Consumer:
         there = {found.stem for found in taken} | set(ledger.reports)
         if any(name not in there for name in ledger.offsets):
             # Not before the unlink is durable: a file that came back would be owed anew.
-            while self._unsynced:
-                sync_folder(self._unsynced.pop())
+            self._settling.sync()
             ledger.offsets = {name: offset for name, offset in ledger.offsets.items() if name in there}
 
     # -- reports ----------------------------------------------------------------------------------------------------
@@ -252,7 +243,7 @@ class Consumer:
         """The oldest items that are owed, at most so many, with at most so many bytes but one at least."""
         entries, spent = self._shelf.waiting(self.ledger.offsets, max_items, max_bytes, lane)
         if spent:
-            self._settle(dict.fromkeys(spent))
+            self._settling.settle(dict.fromkeys(spent))
         return entries
 
     def backlog(self, lane: str | None = None) -> Backlog:
@@ -268,45 +259,24 @@ class Consumer:
 
     def delivered(self, entries: Entries, *, repeat: bool = False, idempotent: bool = False, lane: str = "") -> None:
         """The endpoint took these, the first ones of `waiting`; ``repeat``: it had them already. ``idempotent``: no
-        harm is done if it gets them again, so several such requests are settled with one version, or by `settle`."""
-
-        def count(new: Ledger) -> None:
-            new.totals.delivered += len(entries)
-            new.totals.repeated += len(entries) if repeat else 0
-            new.of(lane).succeed(self._clock())
-
-        fresh = time.monotonic() - self._written < UNWRITTEN_SECONDS
-        later = idempotent and fresh and self._unwritten < MOST_UNWRITTEN
-        self._settle(entries.reach(), count, later=later)
+        harm is done if it gets them again, so this may wait for `settle`."""
+        self._settling.delivered(entries, repeat=repeat, idempotent=idempotent, lane=lane)
 
     def settle(self) -> None:
-        """Write what is settled in memory only."""
-        if self._unwritten:
-            self._settle({})
+        """Write what waits for it."""
+        self._settling.write()
 
     def rejected(self, entries: Entries, reason: str, body: bytes, lane: str = "") -> None:
         """The endpoint will never take these, the first ones of `waiting`; they are kept in rejected/ with the reason
         and the request's body."""
-        if not entries:
-            return
-        about = {"time": self._clock(), "reason": reason, "body": body.decode(errors="replace")}
-        content = orjson.dumps(about) + b"\n" + b"".join(data + b"\n" for data in entries.data)
-        with suppress(OSError):  # the copy is a courtesy; what matters is the count
-            make_folder(self._place.rejected)
-            write_file(self._place.rejected / f"{entries[0].source}-{entries[0].start}", content)
-            trim(self._place.rejected, KEPT_BYTES)
-
-        def count(new: Ledger) -> None:
-            new.totals.lost["rejected"] += len(entries)
-            new.of(lane).reject(self._clock(), reason)
-
-        self._settle(entries.reach(), count)
+        if entries:
+            self._settling.rejected(entries, reason, body, lane)
 
     def retry(self, reason: str, at: int, by_server: bool, lane: str = "") -> None:
         """Nothing arrived; not to be tried again before ``at`` (nanoseconds)."""
         new = self.ledger.copy()
         new.of(lane).fail(self._clock(), reason, at, by_server)
-        self._advance(new)
+        self._settling.advance(new)
 
     def sending(self, url: str, body: bytes, count: int, packed: bytes = b"", lane: str = "") -> str:
         """A request is about to leave; returns the name of its copy in sent/."""
@@ -315,56 +285,6 @@ class Consumer:
     def sent(self, name: str, verdict: str, status: int | None, lane: str = "") -> None:
         """What became of it; see `usagewire.state.sent`."""
         self._sent.sent(name, verdict, status, lane)
-
-    def _settle(
-        self, ends: dict[str, int | None], count: Callable[[Ledger], None] = lambda new: None, *, later: bool = False
-    ) -> None:
-        """One version that says: these sources are settled up to these bytes (``None``: wholly), and ``count``.
-        ``later``: it is written with the next one."""
-        new = self.ledger.copy()
-        spent: list[str] = []
-        for name, until in ends.items():
-            held = self._shelf.content(name, new.offsets.get(name, 0))
-            owed = held.after(until).entries if until is not None else Entries()
-            offset = owed.starts[0] if owed else held.end
-            passed = [line for line in held.damaged if line.start < offset]
-            if passed:
-                keep_damage(self._place, new.totals.lost, name, self._shelf.raw(name), passed)
-            new.offsets[name] = offset
-            if not owed:
-                spent.append(name)
-                if new.reports.pop(name, None) is not None:
-                    new.offsets.pop(name, None)
-        new.copies.update(self._sent.known)
-        count(new)
-        self._spent += filter(None, map(self._shelf.remove, spent))
-        if later:
-            self._unwritten += 1
-            self._holder.remember(new)
-        else:
-            self._advance(new)
-
-    def _advance(self, new: Ledger) -> None:
-        """Commit, and unlink what is spent by then. On a full disk those files are the room that is needed, so they go
-        first; where there are none, going on in memory leads to some: delivering must not wait for room."""
-        self._unwritten, self._written = 0, time.monotonic()
-        try:
-            self._holder.commit(new)
-        except HolderLost:
-            raise
-        except StateError as why:
-            _log.info("%s; going on in memory", why)
-            self._holder.remember(new)
-            self._unlink_spent()
-            self._holder.catch_up()
-        else:
-            self._unlink_spent()
-
-    def _unlink_spent(self) -> None:
-        spent, self._spent = self._spent, []
-        for source in spent:
-            source.path.unlink(missing_ok=True)
-            self._unsynced.add(source.path.parent)
 
     def _expire(self) -> None:
         """Drop what waits too long, and the oldest of what is too much."""
@@ -391,4 +311,4 @@ class Consumer:
         def count(new: Ledger) -> None:
             new.totals.lost += lost
 
-        self._settle(dict.fromkeys(dropped), count)
+        self._settling.settle(dict.fromkeys(dropped), count)

@@ -129,11 +129,11 @@ class Shelf:
         self._sizes = {name: found for name, found in self._sizes.items() if name in self.sources}
         self._ends = {name: found for name, found in self._ends.items() if name in self.sources}
 
-    def remove(self, name: str) -> Source | None:
-        """Forget a source that is done with; returns it."""
+    def remove(self, name: str) -> list[Source]:
+        """Forget a source that is done with; returns it, if it was there."""
         for known in (self._read, self._sizes, self._ends):
             known.pop(name, None)
-        return self.sources.pop(name, None)
+        return [self.sources.pop(name)] if name in self.sources else []
 
     def content(self, name: str, offset: int = 0) -> Content:
         """What a source holds from byte ``offset`` on."""
