@@ -8,6 +8,7 @@ from tests.support.left import leave, make_events
 from tests.support.shell import Shell, snapshot
 from usagewire.inspector import faults
 from usagewire.inspector.receiver import Receiver
+from usagewire.state.paths import Place
 
 
 def test_what_left_is_kept_byte_for_byte(shell: Shell, receiver: Receiver) -> None:
@@ -106,6 +107,19 @@ def test_clean(shell: Shell, receiver: Receiver) -> None:
     assert "deleted: 1 request of history\n" == shell.run("history", "clean", "--service", "shop").stdout
     assert ["forge"] == [one["service"] for one in shell.json("history")["requests"]]
     assert not list((shell.root / "shop" / "segment" / "sent").iterdir())
+
+
+def test_clean_keeps_what_the_next_try_must_know_of(shell: Shell, receiver: Receiver) -> None:
+    """Its sender saw the answer, and was killed before it had written that down."""
+    leave(shell.root, 1, settings={"endpoint": receiver.url})
+    shell.run("send")
+    place = Place(shell.root / "shop", "segment")
+    (copy,) = place.sent.iterdir()
+    number = copy.name.split("-")[1]
+    copy.rename(copy.with_name(copy.name.replace(number, f"{int(number) + 1:020d}")))
+
+    assert "kept: 1 request that is not settled yet" in shell.run("history", "clean").stdout
+    assert 1 == len(list(place.sent.iterdir()))
 
 
 def test_it_is_bounded(shell: Shell, receiver: Receiver) -> None:

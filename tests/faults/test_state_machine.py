@@ -131,7 +131,7 @@ class State(RuleBasedStateMachine):
     @rule(
         most=st.integers(1, 40),
         taken=st.integers(0, 40),
-        fate=st.sampled_from(["ack", "ack", "reject", "retry", "crash"]),
+        fate=st.sampled_from(["ack", "ack", "reject", "retry", "crash", "burst", "burst and crash"]),
     )
     def drain(self, most: int, taken: int, fate: str) -> None:
         """One request, of which the endpoint takes a part; whoever is killed before the answer repeats it."""
@@ -144,6 +144,16 @@ class State(RuleBasedStateMachine):
         if fate == "crash":
             self.arrive(entries)
             self.crash_of_the_consumer()
+        elif fate.startswith("burst"):
+            for _ in range(6):  # of requests that may be repeated, so most are settled later
+                self.arrive(entries)
+                self.consumer.sent(name, "delivered", 200)
+                self.consumer.delivered(entries, idempotent=True)
+                entries = self.consumer.waiting(most, 1 << 20)
+                if not entries:
+                    break
+                name = self.consumer.sending("https://x", b"body", len(entries))
+            self.crash_of_the_consumer() if fate.endswith("crash") else self.consumer.settle()
         elif fate == "retry":
             self.consumer.sent(name, "retry", None)
             self.consumer.retry("no", self.desk.now, False)

@@ -348,7 +348,8 @@ def test_upstream_dialect_is_readysets_own_client_byte_for_byte() -> None:
 
 
 def test_items_of_both_dialects_leave_from_one_queue() -> None:
-    """After a change of dialect what waits still leaves in order, each item in its own way."""
+    """After a change of dialect what waits still leaves in order, each item in its own way; batches alone carry ids by
+    which Segment knows a repeat."""
     documented, upstream = encoded(event()), encoded(event(), settings(dialect="upstream"))
     for chosen in (SETTINGS, settings(dialect="upstream", user_id="u")):
         sent = packed(FORMAT, [documented, documented, upstream, upstream, documented], chosen)
@@ -356,6 +357,7 @@ def test_items_of_both_dialects_leave_from_one_queue() -> None:
         assert [("batch", 2), ("track", 1), ("track", 1), ("batch", 1)] == [
             (request.url.rpartition("/")[2], taken) for request, taken in sent
         ]
+        assert [True, False, False, True] == [request.idempotent for request, _ in sent]
 
 
 # -- judge --------------------------------------------------------------------------------------------------------

@@ -191,6 +191,7 @@ def test_shutdown_writes_what_waits_and_takes_no_more(open_shop: Callable[..., S
     shop.emit("late")
 
     assert [f"event {number}" for number in range(100)] == shop.names()
+    assert 100 == len({item.partition('"messageId":"')[2].partition('"')[0] for item in shop.kept()})
 
 
 class Meanwhile(LogRecordProcessor):

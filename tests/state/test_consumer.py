@@ -478,6 +478,25 @@ def test_periods_follow_each_other(tmp_path: Path) -> None:
     assert first.nonce != second.nonce
 
 
+def test_clock_set_back_holds_up_no_programs_that_end_soon(tmp_path: Path) -> None:
+    """Each of them ends long before the period does, and none has anything else to write."""
+    desk = Desk(tmp_path)
+    writer, compile, consumer = desk.writer(), Reports(), desk.consumer()
+    writer.put("metrics.signals", points(desk, 1))
+    writer.close()
+    settle(desk, consumer, compile)
+    settle(desk, consumer, compile)
+    consumer.release()
+    desk.now -= 1000 * HOUR * MILLI
+    for _ in range(3):
+        consumer = desk.consumer()
+        settle(desk, consumer, compile)
+        consumer.release()
+        desk.now += HOUR * MILLI // 2
+
+    assert 1 == len(compile.periods)
+
+
 def test_long_sleep_makes_one_report(tmp_path: Path) -> None:
     """Not one per interval slept through; and the next period begins anew."""
     desk = Desk(tmp_path)

@@ -322,19 +322,21 @@ def test_short_write_counts_what_did_not_fit(tmp_path: Path, monkeypatch: pytest
     assert {"full": 2} == consumer.ledger.totals.lost
 
 
+@pytest.mark.parametrize("short", [False, True], ids=["full", "short once"])
 def test_disk_that_is_full_after_the_first_piece_keeps_what_it_took(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short: bool
 ) -> None:
-    """A put of several writes: the lines that got there whole are kept, the others are counted, none is half there."""
+    """A put of several writes: the lines that got there whole are kept, the others are counted, none is half there, and
+    nothing is written behind a piece that did not fit."""
     desk = Desk(tmp_path)
     writer = desk.writer()
     payloads = items(*[f"{number}" * 40_000 for number in range(4)])
     write, sizes = os.write, list[int]()
 
     def fills_up(descriptor: int, data: bytes) -> int:
-        if len(sizes) == 1:
+        if len(sizes) == 1 and not short:
             raise OSError(errno.ENOSPC, "No space left on device")
-        sizes.append(write(descriptor, data))
+        sizes.append(write(descriptor, data[:9] if len(sizes) == 1 else data))
         return sizes[-1]
 
     monkeypatch.setattr(os, "write", fills_up)

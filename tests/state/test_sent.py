@@ -126,6 +126,21 @@ def test_what_the_ledger_does_not_know_of_is_in_doubt(tmp_path: Path) -> None:
     assert {"", "device"} == sent_by(desk).uncertain
 
 
+def test_older_copies_are_certain_where_the_newest_is_gone(tmp_path: Path) -> None:
+    """Somebody has removed it, or the history was full: what the ledger names is later than what is left."""
+    desk = Desk(tmp_path)
+    sent = sent_by(desk)
+    for body in (b"1", b"2"):
+        sent.sent(sent.sending("a1", "https://x", body, 1), "delivered", 200)
+    (desk.place.sent / f"{sent.known['']}.json").unlink()
+    desk.now -= 5
+
+    again = sent_by(desk, known=sent.known)
+    assert set() == again.uncertain
+    again.sending("a1", "https://x", b"3", 1)  # dies
+    assert {""} == sent_by(desk, known=sent.known).uncertain
+
+
 def test_files_of_others_are_nothing_to_it(tmp_path: Path) -> None:
     """Somebody has left notes in the folder."""
     desk = Desk(tmp_path)

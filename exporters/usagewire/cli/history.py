@@ -17,6 +17,7 @@ from usagewire.inspector.folder import Past
 from usagewire.inspector.folder import history as past_of
 from usagewire.state.listing import names
 from usagewire.state.paths import Place
+from usagewire.state.view import unsettled
 
 MOST = 1_000_000
 """Copies of one destination that are looked at: more than sent_bytes has room for."""
@@ -124,8 +125,9 @@ def clean(**names: str | None) -> None:
     """
     deleted = kept = 0
     for found in Choice(**names).found():
+        needed = unsettled(found.place)
         for name in _copies(found.place):
-            if name.endswith(".json"):
+            if name not in needed:
                 (found.place.sent / name).unlink(missing_ok=True)
                 deleted += 1
             else:

@@ -98,6 +98,8 @@ class Lane:
         # After all that takes time: opening may import a library, and packing compresses.
         if not self._queue.ledger.under(self._stance()):
             return False
+        if not request.idempotent:
+            self._queue.settle()  # or, after a crash, the doubt would be about what went before it
         name = self._queue.sending(request.url, body, taken, packed.body if as_sent else b"", self.name)
         response = self._transport.send(packed)
         verdict = self._judge(request, response, uncertain)

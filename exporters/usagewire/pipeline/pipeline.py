@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from operator import attrgetter
@@ -139,7 +139,7 @@ class Pipeline:
             return True
 
         # A processor in front of us may have held these since before the yes. As with any no, nothing is counted.
-        self._each(_since_yes(current.stance.of(channel), events, _OBSERVED), take)
+        self._each(_since_yes(current.stance.of(channel), self._readable(events), _OBSERVED), take)
         taken = self._put(channel, items)
         return (not signals or self._put(f"{channel}.signals", signals)) and taken
 
@@ -174,7 +174,7 @@ class Pipeline:
             return True
 
         # What the SDK has gathered since its last collection cannot be parted into before and after a yes.
-        self._each(_since_yes(current.stance.of(channel), points, _START), take)
+        self._each(_since_yes(current.stance.of(channel), self._readable(points), _START), take)
         return self._put(f"{channel}.signals", kept)
 
     def _by_channel(
@@ -182,7 +182,7 @@ class Pipeline:
     ) -> list[tuple[str, list[_Signal]]]:
         """Signals by channel, empty where they belong to none; those whose channel is off are counted and left out."""
         groups: dict[str, list[_Signal]] = {}
-        for signal in signals:
+        for signal in self._readable(signals):
             channel = ""
             with suppress(Exception):  # whatever it is, it happens again where it is counted
                 channel = destination.channel_of.get(name(signal), "")
@@ -192,28 +192,34 @@ class Pipeline:
             self._say(Unsendable("consent", f"channel {channel} is off"))
         return list(groups.items())
 
-    def _each(self, signals: Sequence[_Signal], take: Callable[[_Signal], bool]) -> None:
+    def _readable(self, signals: Sequence[_Signal]) -> Iterator[_Signal]:
+        """Signals as they are made, one by one; those that cannot be are counted."""
+        made = iter(signals)
+        for _ in range(len(signals)):
+            try:
+                signal = next(made)
+            except Exception:
+                # A record that is not what the SDK makes.
+                self.lose("rejected")
+                _log.info("%s: a record that cannot be read is dropped", self.destination.place.name, exc_info=True)
+            else:
+                yield signal
+
+    def _each(self, signals: Iterable[_Signal], take: Callable[[_Signal], bool]) -> None:
         """``take`` each; what it does not take (False: the plan has no place for it) is counted, and never costs its
         batch."""
         lost: Counter[str] = Counter()
-        left = len(signals)
-        try:
-            for signal in signals:
-                left -= 1
-                try:
-                    if not take(signal):
-                        lost["plan"] += 1
-                except Unsendable as why:
-                    lost[why.reason] += 1
-                    self._say(why)
-                except Exception:
-                    # Hostile input that got past every check.
-                    lost["rejected"] += 1
-                    _log.info("%s: %.100r cannot be encoded", self.destination.place.name, signal.name, exc_info=True)
-        except Exception:
-            # A record that is not what the SDK makes, and with it whatever comes after it.
-            lost["rejected"] += left
-            _log.info("%s: an event cannot be read", self.destination.place.name, exc_info=True)
+        for signal in signals:
+            try:
+                if not take(signal):
+                    lost["plan"] += 1
+            except Unsendable as why:
+                lost[why.reason] += 1
+                self._say(why)
+            except Exception:
+                # Hostile input that got past every check.
+                lost["rejected"] += 1
+                _log.info("%s: %.100r cannot be encoded", self.destination.place.name, signal.name, exc_info=True)
         for reason, count in lost.items():
             self.lose(reason, count)
 
@@ -303,13 +309,17 @@ class Pipeline:
         self.courier.after_fork()
 
 
-def _since_yes(stance: Stance, signals: Sequence[_Signal], moment: Callable[[_Signal], object]) -> Sequence[_Signal]:
+def _since_yes(stance: Stance, signals: Iterable[_Signal], moment: Callable[[_Signal], object]) -> Iterable[_Signal]:
     """Those of which the ``moment``, whatever the program said it was, is not known to lie before the yes."""
     since = stance.since
     if not 0 < since <= time.time_ns():  # nobody had to say yes, or the clock was set back
         return signals
-    moments = zip(signals, map(moment, signals), strict=True)
-    return [signal for signal, at in moments if not (isinstance(at, int) and 0 < at < since)]
+
+    def counts(signal: _Signal) -> bool:
+        at = moment(signal)
+        return not (isinstance(at, int) and 0 < at < since)
+
+    return filter(counts, signals)
 
 
 _OBSERVED, _START = attrgetter("observed"), attrgetter("start")

@@ -81,7 +81,7 @@ class Consumer:
 
     @property
     def ledger(self) -> Ledger:
-        """As it stands on disk. Not to be changed."""
+        """As it stands on disk, or will with the next version. Not to be changed."""
         return self._holder.ledger
 
     @property
@@ -135,10 +135,11 @@ class Consumer:
             self._forget()
             self._holder.load(stance.epoch)
             self._sent.begin(stance.epoch, self.ledger.copies)
-        self.settle()
         self._holder.catch_up()
         self._withdraw(stance.words)
-        period.clamp(self.ledger, self._clock(), self._interval)
+        new = self.ledger.copy()
+        if period.clamp(new, self._clock(), self._interval):
+            self._settling.advance(new)  # or programs that end soon would begin to wait anew each time
         self._tidy()
         taken = self._taker.take(self.ledger)
         self._forget_settled(taken)

@@ -27,7 +27,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Holder:
-    """Lock and ledger. `ledger` is what the newest version on disk says, or what it would say if there were room."""
+    """Lock and ledger. `ledger` is what the newest version on disk says, or what the next one will say."""
 
     def __init__(self, place: Place, stance: Callable[[], Stance], clock: Callable[[], int]) -> None:
         self._place, self._stance, self._clock = place, stance, clock
@@ -146,8 +146,8 @@ class Holder:
             purge(self._place, self._stance)  # the version just written would outlive the purge that came before it
 
     def remember(self, ledger: Ledger) -> None:
-        """Take a changed copy that the disk has no room for as the newest version all the same, until there is room.
-        Killed before that, what it settled is repeated, as after any crash."""
+        """Take a changed copy as the newest version all the same: the disk has no room for it, or need not have it yet.
+        Killed before it has, what it settled is repeated, as after any crash."""
         ledger.serial -= 1  # of the version on disk: the next one is the one after it
         self.ledger, self._ahead = ledger, True
 

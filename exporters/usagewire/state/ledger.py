@@ -85,7 +85,7 @@ class Closing:
 
 @dataclass
 class Ledger:
-    """One version. Saved only as a copy with the next serial; what is in hand equals what is on disk."""
+    """One version. Saved only as a copy with the next serial; what is in hand is what is on disk, or the next."""
 
     epoch: str
     serial: int = 0

@@ -26,11 +26,13 @@ def begin(period: Running, first: int, now: int, interval: int) -> None:
     period.due = period.start + interval
 
 
-def clamp(ledger: Ledger, now: int, interval: int) -> None:
-    """Correct a period's times after the clock was set back: it is never longer than its interval from now."""
+def clamp(ledger: Ledger, now: int, interval: int) -> bool:
+    """Correct a period's times after the clock was set back: it is never longer than its interval from now. Whether
+    there was anything to correct."""
     period = ledger.period
-    period.start = min(period.start, now)
-    period.due = min(period.due, now + interval)
+    before = period.start, period.due
+    period.start, period.due = min(period.start, now), min(period.due, now + interval)
+    return before != (period.start, period.due)
 
 
 def close(ledger: Ledger, now: int, origin: Origin) -> None:

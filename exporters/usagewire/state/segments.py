@@ -62,13 +62,16 @@ class _Segment:
     def append(self, data: bytes) -> int:
         """Write up to where the disk takes no more; returns the bytes that it took."""
         view, taken = memoryview(data), 0
-        with suppress(OSError):
+        try:
             for start in range(0, len(data), PIECE):
                 taken += os.write(self.descriptor, view[start : start + PIECE])
                 if taken < min(start + PIECE, len(data)):
                     break
-        self.written += taken
-        self.torn = self.torn or (0 < taken < len(data) and not data[:taken].endswith(b"\n"))
+        except OSError:
+            pass
+        finally:  # a program's Ctrl-C may come between two pieces
+            self.written += taken
+            self.torn = self.torn or (0 < taken < len(data) and not data[:taken].endswith(b"\n"))
         return taken
 
     def sync(self, end: int) -> bool:
@@ -215,7 +218,7 @@ class Writer:
         return "full", "full", count
 
     def _append(self, folder: str, data: bytes) -> tuple[Stance, _Segment, int, int] | None:
-        """One write: under which stance, to which segment, how much of it, and up to where; ``None``: no consent.
+        """Under which stance, to which segment, how much of it, and up to where; ``None``: no consent.
 
         Consent is asked under the mutex, or a thread that was held up would drop what others keep under a newer epoch.
         Raises `OSError`.

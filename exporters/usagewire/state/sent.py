@@ -13,7 +13,7 @@ import base64
 import gzip
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -37,6 +37,22 @@ def body_of(copy: Mapping[str, Any]) -> bytes | None:
     return copy["body"].encode() if "body" in copy else None
 
 
+def copies(place: Place, epoch: str) -> list[str]:
+    """Names of the copies of one epoch, oldest first."""
+    return sorted(name for name in names(place.sent) if _NAME.fullmatch(name) and epoch_of(name) == epoch)
+
+
+def in_doubt(found: Sequence[str], known: Mapping[str, str]) -> dict[str, str]:
+    """Lane → its newest copy, of the ``found`` ones, where its request may have arrived without the ledger's knowing,
+    which names the ``known`` ones."""
+    newest = {_parts(name)[1]: split(name) for name in found}
+    return {
+        lane: stem + suffix
+        for lane, (stem, suffix) in newest.items()
+        if suffix != ".retry" and stem > known.get(lane, "")
+    }
+
+
 class Sent:
     """The history of one destination. A disk too full for it never keeps a request from leaving."""
 
@@ -54,15 +70,13 @@ class Sent:
     def begin(self, epoch: str, known: Mapping[str, str]) -> None:
         """Look at what the holder before left. ``known``: what the ledger names."""
         self._room = -1
-        self._left, self.known, self._number = {}, {}, 0
-        newest: dict[str, str] = {}
-        for name in sorted(self._of(epoch)):
-            self._number, lane = _parts(name)
-            newest[lane] = name
+        self._left, self.known = {}, {}
+        found = copies(self._place, epoch)
+        for name in found:
             if not name.endswith(".json"):
-                self._left.setdefault(lane, set()).add(name)
-        doubtful = {lane: split(name)[0] for lane, name in newest.items() if not name.endswith(".retry")}
-        self.uncertain = {lane for lane, stem in doubtful.items() if stem != known.get(lane)}
+                self._left.setdefault(_parts(name)[1], set()).add(name)
+        self.uncertain = set(in_doubt(found, known))
+        self._number = max((_parts(name)[0] for name in (*found, *known.values())), default=0)
 
     def sending(self, epoch: str, url: str, body: bytes, count: int, packed: bytes = b"", lane: str = "") -> str:
         """Write the copy; returns its name, empty when it could not be written. ``packed``: ``body`` as gzip made it,
@@ -119,7 +133,7 @@ class Sent:
 
     def forget_bodies(self, epoch: str) -> None:
         """Take the bodies out of the copies of what was tried and is not settled; that it was tried stays known."""
-        for name in self._of(epoch):
+        for name in copies(self._place, epoch):
             if name.endswith(".json"):
                 continue
             path = self._place.sent / name
@@ -131,9 +145,6 @@ class Sent:
                 write_file(path, left + b"\n" if finished else left[:-1])
             except (OSError, ValueError):
                 path.unlink(missing_ok=True)
-
-    def _of(self, epoch: str) -> list[str]:
-        return [name for name in names(self._place.sent) if _NAME.fullmatch(name) and epoch_of(name) == epoch]
 
 
 def _text(body: bytes, packed: bytes) -> tuple[str, str]:
@@ -147,6 +158,6 @@ def _text(body: bytes, packed: bytes) -> tuple[str, str]:
 
 
 def _parts(name: str) -> tuple[int, str]:
-    """Number and lane."""
-    _, number, _, *lane = split(name)[0].split("-", 3)
+    """Number and lane, with or without a suffix."""
+    _, number, _, *lane = name.partition(".")[0].split("-", 3)
     return int(number), "".join(lane)

@@ -25,7 +25,8 @@ from usagewire.state.shelf import Entries, Shelf, Source
 from usagewire.state.taking import KEPT_BYTES, keep_damage
 
 MOST_UNWRITTEN, UNWRITTEN_SECONDS = 3, 1.0
-"""Requests that may be settled in memory only, and for how long: a crash repeats them, beside the one under way."""
+"""Requests that may be settled in memory only, and how old the last version may be when another becomes one of them. A
+crash, or the program's end, repeats them, beside the one under way."""
 
 _log = logging.getLogger("usagewire")
 
@@ -93,7 +94,6 @@ class Settling:
                 self._spent += self._shelf.remove(name)
                 if new.reports.pop(name, None) is not None:
                     new.offsets.pop(name, None)
-        new.copies.update(self._sent.known)
         count(new)
         if later:
             self._unwritten += 1
@@ -105,6 +105,7 @@ class Settling:
         """Commit, and unlink what is spent by then. On a full disk those files are the room that is needed, so they go
         first; where there are none, going on in memory leads to some: delivering must not wait for room."""
         self._unwritten, self._written = 0, time.monotonic()
+        new.copies.update(self._sent.known)
         try:
             self._holder.commit(new)
         except HolderLost:

@@ -16,6 +16,7 @@ from usagewire.state.fold import fold
 from usagewire.state.ledger import Ledger
 from usagewire.state.listing import REPORTS, Found, epoch_of, names, order, segments
 from usagewire.state.paths import Place
+from usagewire.state.sent import copies, in_doubt
 from usagewire.state.shelf import Entry, Shelf, Source
 from usagewire.state.totals import Memory, Totals, notes, read_memory
 from usagewire.state.withdraw import drop_signals, stale
@@ -28,6 +29,17 @@ MANY = 100
 def read_ledger(place: Place, epoch: str) -> Ledger | None:
     """The newest readable version. Raises `StateError` when a newer usagewire wrote it."""
     return ledgers.read(place, epoch)[0]
+
+
+def unsettled(place: Place) -> set[str]:
+    """Copies in sent/ that whoever sends next must find, because what became of their requests is not in the ledger."""
+    there = names(place.sent)
+    found = {name for name in there if not name.endswith(".json")}
+    for epoch in {epoch_of(name) for name in there}:
+        ledger = read_ledger(place, epoch)
+        if ledger is not None:
+            found |= set(in_doubt(copies(place, epoch), ledger.copies).values())
+    return found
 
 
 def totals(place: Place) -> Totals:
