@@ -4,8 +4,8 @@
     python -m benchmarks.cost [--events 100000] [--rounds 3] [--latency-millis 50] [--json]
 
 Each contender (`contenders.py`) is a process of its own that emits to a server on this machine; the rounds are
-interleaved. Only the ratios mean anything: machines differ, and this one may be busy. Of the throughput at a latency:
-the server takes that long for every answer.
+interleaved, each in an order of its own. Only the ratios mean anything: machines differ, and this one may be busy. Of
+the throughput at a latency: the server takes that long for every answer.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import gzip
 import json
 import os
+import random
 import resource
 import subprocess
 import sys
@@ -179,7 +180,7 @@ def main() -> None:
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     with counting() as http, counting_grpc() as grpc:
         for number in range(said.rounds):
-            for name in names:
+            for name in random.sample(names, len(names)):  # who comes after whom matters on a busy machine
                 print(f"round {number + 1} of {said.rounds}: {name} …", file=sys.stderr, flush=True)
                 rounds[name].append(measure(name, said.events, grpc if name in OVER_GRPC else http))
     medians = {name: {key: median(one[key] for one in found) for key in MEASURES} for name, found in rounds.items()}
