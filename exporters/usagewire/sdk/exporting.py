@@ -26,17 +26,16 @@ def keep(
     take: Callable[[Sequence[_Signal], Mapping[str, Any]], bool],
 ) -> bool:
     """Hand what an export is about to the intake, resource by resource; whether all of it was kept."""
-    count, began, kept = 0, measure.begin(0), False
     try:
         groups = [group for group in translated() if group[1]]
-        count = sum(len(signals) for _, signals in groups)
-        began, kept = measure.begin(count), True
-        for resource, signals in groups:
-            kept &= take(signals, resource.attributes if resource is not None else {})
     except Exception:
         # Records that are not what the SDK makes: the host must not hear of them.
-        kept = False
         _log.info("usagewire: an export that cannot be read is dropped", exc_info=True)
+        return False
+    count = sum(len(signals) for _, signals in groups)
+    began, kept = measure.begin(count), True
+    for resource, signals in groups:
+        kept &= take(signals, resource.attributes if resource is not None else {})
     measure.end(count, began, "" if kept else "not_kept")
     return kept
 
