@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import orjson
@@ -12,9 +13,10 @@ from tests.support.state import HOUR, ORIGIN, SECOND, Desk, report
 from usagewire.errors import HolderLost
 from usagewire.signals import Event, Item, Origin, Period, Point, Stance
 from usagewire.state import ledger as ledgers
-from usagewire.state import lines, settling
+from usagewire.state import lines
 from usagewire.state.consumer import Consumer, Entries
 from usagewire.state.listing import segments
+from usagewire.state.settling import UNWRITTEN_SECONDS
 from usagewire.state.view import peek
 
 MILLI = 1_000_000
@@ -268,17 +270,20 @@ def test_what_is_remembered_ends_with_the_holder(tmp_path: Path) -> None:
     assert 0 == consumer.ledger.totals.delivered
 
 
-def test_slow_requests_are_settled_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_requests_are_settled_one_by_one(tmp_path: Path) -> None:
     """A second after the last version the next one is due: a crash costs no more repeats than it has to."""
     desk = Desk(tmp_path)
     writer = desk.writer()
-    writer.put("events", items(1, 2))
+    writer.put("events", items(1, 2, 3))
     writer.close()
     consumer = desk.consumer()
-    monkeypatch.setattr(settling, "UNWRITTEN_SECONDS", 0.0)
-    consumer.delivered(consumer.waiting(1, 1 << 20), idempotent=True)
+    owed: list[int] = []
+    for seconds in (0, UNWRITTEN_SECONDS, 0):
+        time.sleep(seconds)
+        consumer.delivered(consumer.waiting(1, 1 << 20), idempotent=True)
+        owed.append(len(peek(desk.place, desk.stance)))
 
-    assert ["2"] == [orjson.loads(entry.data) for entry in peek(desk.place, desk.stance)]
+    assert [2, 1, 1] == owed
 
 
 def test_rejected_items_are_kept_aside(tmp_path: Path) -> None:

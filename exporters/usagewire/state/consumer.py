@@ -137,9 +137,8 @@ class Consumer:
             self._sent.begin(stance.epoch, self.ledger.copies)
         self._holder.catch_up()
         self._withdraw(stance.words)
-        new = self.ledger.copy()
-        if period.clamp(new, self._clock(), self._interval):
-            self._settling.advance(new)  # or programs that end soon would begin to wait anew each time
+        if period.clamp(self.ledger, self._clock(), self._interval):
+            self._settling.advance(self.ledger.copy())  # or programs that end soon would begin to wait anew each time
         self._tidy()
         taken = self._taker.take(self.ledger)
         self._forget_settled(taken)

@@ -218,7 +218,7 @@ class Writer:
         return "full", "full", count
 
     def _append(self, folder: str, data: bytes) -> tuple[Stance, _Segment, int, int] | None:
-        """Under which stance, to which segment, how much of it, and up to where; ``None``: no consent.
+        """Append; under which stance, to which segment, how much of it, and up to where; ``None``: no consent.
 
         Consent is asked under the mutex, or a thread that was held up would drop what others keep under a newer epoch.
         Raises `OSError`.

@@ -74,7 +74,7 @@ class Settling:
     def write(self) -> None:
         """Write what is settled in memory only."""
         if self._unwritten:
-            self.settle({})
+            self.advance(self._holder.ledger.copy())
 
     def settle(
         self, ends: Mapping[str, int | None], count: Callable[[Ledger], None] = lambda new: None, *, later: bool = False
